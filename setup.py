@@ -1,0 +1,86 @@
+"""Build of the compiled part: every `minicnn/kernels/*.pyx` becomes one extension.
+
+Environment variables, all meant for people who work on minicnn itself:
+
+    MINICNN_OPENMP=0    build without OpenMP (the result is correct and single-threaded)
+    MINICNN_DEBUG=1     bounds, wraparound and initialisation checks on, -O1 -g
+    MINICNN_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (implies -O1 -g)
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+HERE = Path(__file__).parent
+DEBUG = os.environ.get("MINICNN_DEBUG") == "1"
+SANITIZE = os.environ.get("MINICNN_SANITIZE") == "1"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "nonecheck": DEBUG,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+
+# No -march=native: a wheel must run on every machine of its architecture. No -ffast-math:
+# it would let the compiler reorder sums, and the same source must mean the same bits.
+OPTIMISE = ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3", "-fno-math-errno", "-fno-trapping-math"]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
+
+
+class BuildKernels(build_ext):
+    """Adds the optimisation flags, and OpenMP when the compiler can build and link with it."""
+
+    def build_extensions(self):
+        unix = self.compiler.compiler_type == "unix"
+        compile_args = [*OPTIMISE, *SANITIZERS] if unix else ["/O2"]
+        link_args = list(SANITIZERS)
+        if openmp := self.openmp_flag(unix):
+            compile_args.append(openmp)
+            link_args += [openmp] if unix else []
+        for extension in self.extensions:
+            extension.extra_compile_args += compile_args
+            extension.extra_link_args += link_args
+        super().build_extensions()
+
+    def openmp_flag(self, unix: bool) -> str | None:
+        """The compiler's OpenMP switch, or None where a program that uses it does not link."""
+        if os.environ.get("MINICNN_OPENMP") == "0":
+            return None
+        flag = "-fopenmp" if unix else "/openmp"
+        program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(program)
+            try:
+                objects = self.compiler.compile(
+                    [str(source)], output_dir=folder, extra_postargs=[flag]
+                )
+                self.compiler.link_executable(
+                    objects, "probe", output_dir=folder, extra_postargs=[flag] if unix else []
+                )
+            except (CompileError, LinkError):
+                return None
+        return flag
+
+
+def kernel_extensions() -> list[Extension]:
+    sources = sorted(HERE.glob("minicnn/kernels/*.pyx"))
+    return [
+        Extension(f"minicnn.kernels.{path.stem}", [path.relative_to(HERE).as_posix()])
+        for path in sources
+    ]
+
+
+setup(
+    ext_modules=cythonize(kernel_extensions(), compiler_directives=DIRECTIVES),
+    cmdclass={"build_ext": BuildKernels},
+)
