@@ -62,8 +62,7 @@ def xavier_normal(shape: tuple[int, ...], seed: int, stream: int) -> FloatArray:
 
 
 INITIALIZERS: dict[str, Initializer] = {
-    f.__name__: f
-    for f in (default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal)
+    f.__name__: f for f in (default, kaiming_uniform, kaiming_normal, xavier_uniform, xavier_normal)
 }
 
 

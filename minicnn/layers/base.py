@@ -232,6 +232,10 @@ class Layer:
             self._buffers = self.initial_buffers()
         return self._buffers
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave out what was remembered for a backward pass."""
+        return vars(self) | {"_saved": None}
+
     # --- description ---------------------------------------------------------------------
 
     def hyper_parameters(self) -> dict[str, Any]:

@@ -86,8 +86,10 @@ class BatchNorm(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) not in self.sample_ranks:
-            expected = " or ".join({1: "features", 2: "channels×length", 3: "channels×height×width"}[r]
-                                   for r in self.sample_ranks)
+            expected = " or ".join(
+                {1: "features", 2: "channels×length", 3: "channels×height×width"}[r]
+                for r in self.sample_ranks
+            )
             raise ShapeError(
                 f"{self!r}: its input is {size_text(input_shape)}; expected {expected}"
             )

@@ -64,7 +64,9 @@ class Conv2d(AffineLayer):
         if not isinstance(padding, str):
             return pair(padding, "padding", minimum=0)
         if padding not in ("same", "valid"):
-            raise ValueError(f"padding is {padding!r}; expected a number, a pair, 'same' or 'valid'")
+            raise ValueError(
+                f"padding is {padding!r}; expected a number, a pair, 'same' or 'valid'"
+            )
         if padding == "same" and self.stride != (1, 1):
             raise ValueError(f"padding='same' needs stride 1, got stride {self.stride}")
         return padding
@@ -73,7 +75,9 @@ class Conv2d(AffineLayer):
         for name in ("in_channels", "out_channels"):
             channels = getattr(self, name)
             if channels is not None and channels % self.groups:
-                raise ValueError(f"{name} is {channels}, which groups={self.groups} does not divide")
+                raise ValueError(
+                    f"{name} is {channels}, which groups={self.groups} does not divide"
+                )
 
     def weight_shape(self) -> Shape | None:
         if self.in_channels is None:

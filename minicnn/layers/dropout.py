@@ -61,9 +61,7 @@ class Dropout(Layer):
             return dy
         dx = np.empty_like(dy)
         rows = (mask.size, -1)
-        kernel.dropout_backward(
-            dy.reshape(rows), mask, dx.reshape(rows), self.p, get_num_threads()
-        )
+        kernel.dropout_backward(dy.reshape(rows), mask, dx.reshape(rows), self.p, get_num_threads())
         return dx
 
 

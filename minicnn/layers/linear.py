@@ -34,7 +34,12 @@ class Linear(AffineLayer):
     """
 
     def __init__(
-        self, in_features: int | None, out_features: int, bias: bool = True, *, init: str = "default"
+        self,
+        in_features: int | None,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: str = "default",
     ):
         super().__init__(bias, init)
         known = in_features is not None
