@@ -51,30 +51,6 @@ def check_probability(name: str, value: float) -> float:
     return number
 
 
-def padded_size(
-    axis: str, size: int, out: int, kernel: int, stride: int, pad: int, dilation: int
-) -> int:
-    """Return the length that one axis of a convolution's image needs, zero borders included.
-
-    The border after the image follows from `out`. A border is legal up to the one before the
-    image or up to the kernel's reach less one, whichever is larger: beyond that, whole windows
-    would lie outside. `out` is too small when one more window would fit without any border.
-    """
-    stride = check_at_least(f"stride of {axis}", stride, 1)
-    pad = check_at_least(f"padding of {axis}", pad, 0)
-    dilation = check_at_least(f"dilation of {axis}", dilation, 1)
-    reach = dilation * (kernel - 1) + 1
-    needed = (out - 1) * stride + reach
-    border = needed - pad - size
-    if not -stride < border <= max(pad, reach - 1):
-        raise ValueError(
-            f"{axis}: {out} outputs do not fit an image of {size} with kernel {kernel}, "
-            f"stride {stride}, padding {pad}, dilation {dilation}; "
-            f"a symmetric padding gives {(size + 2 * pad - reach) // stride + 1}"
-        )
-    return max(size + pad, needed)
-
-
 def check_pool_axis(axis: str, size: int, out: int, kernel: int, stride: int, pad: int) -> None:
     """Require that `out` is the floor or the ceil size of a pooling along one axis.
 
