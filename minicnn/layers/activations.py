@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..arguments import real_number
 from ..kernels import activations as kernels
 from ..threads import get_num_threads
-from .arguments import real_number
 from .base import FloatArray, Layer
 
 Kernel = Callable[..., None]

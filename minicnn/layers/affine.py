@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from ..arguments import LARGEST, flag
 from ..initializers import INITIALIZERS, check_name, fans, uniform_within
-from .arguments import LARGEST, flag
 from .base import FloatArray, Layer, Parameter, Shape
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import real_number, size_text, whole_number
 from ..kernels import batchnorm as kernel
 from ..threads import get_num_threads
-from .arguments import real_number, size_text, whole_number
 from .base import FloatArray, Layer, Parameter, Shape, ShapeError
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import pair, size_text, whole_number
 from ..kernels import conv2d as kernel
 from ..threads import get_num_threads
 from .affine import AffineLayer
-from .arguments import pair, size_text, whole_number
 from .base import FloatArray, Shape, ShapeError
 
 

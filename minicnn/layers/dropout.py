@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from ..arguments import real_number, size_text
 from ..kernels import dropout as kernel
 from ..threads import get_num_threads
-from .arguments import real_number, size_text
 from .base import FloatArray, Layer, Shape, ShapeError
 
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
+from ..arguments import size_text, whole_number
 from ..kernels import linear as kernel
 from ..threads import get_num_threads
 from .affine import AffineLayer
-from .arguments import size_text, whole_number
 from .base import FloatArray, Shape, ShapeError
 
 

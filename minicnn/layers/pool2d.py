@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import flag, pair, size_text
 from ..kernels import pool2d as kernel
 from ..threads import get_num_threads
-from .arguments import flag, pair, size_text
 from .base import FloatArray, Layer, Shape, ShapeError
 
 

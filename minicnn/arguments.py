@@ -1,9 +1,7 @@
-"""Checks of constructor arguments, shared by the layers (and by losses and optimizers)."""
+"""Checks of arguments, shared by layers, losses, optimizers and schedules."""
 
 import math
 from typing import Any
-
-from .base import Shape
 
 LARGEST = 2**31 - 1  # of any size, and of the elements of one array
 
@@ -49,6 +47,6 @@ def flag(value: Any, name: str) -> bool:
     return value
 
 
-def size_text(shape: Shape) -> str:
+def size_text(shape: tuple[int, ...]) -> str:
     """A shape as people write it: 3×32×32."""
     return "×".join(map(str, shape)) or "()"
