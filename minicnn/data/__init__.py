@@ -1,0 +1,1 @@
+"""Data: reading it, splitting it, handing it out in batches."""

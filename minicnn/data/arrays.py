@@ -1,0 +1,94 @@
+"""The two conversions at the public edge: images to float32, labels to int64."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def as_images(x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Images, or any other float input, as a C-contiguous float32 array.
+
+    uint8 is divided by 255 (correctly rounded, so 255 becomes 1.0); other floats are rounded
+    to float32 and not scaled.
+
+    Parameters
+    ----------
+    x : (N, ...) uint8 or float array
+
+    Returns
+    -------
+    (N, ...) float32 array
+        `x` itself where it is one already, otherwise a new array.
+
+    Raises
+    ------
+    TypeError
+        Any other dtype.
+    ValueError
+        No axis besides the batch axis.
+    """
+    x = np.asarray(x)
+    check_images(x)
+    if x.dtype == np.uint8:
+        scaled: npt.NDArray[np.float32] = np.divide(x, np.float32(255), dtype=np.float32, order="C")
+        return scaled
+    return np.ascontiguousarray(x, np.float32)
+
+
+def check_images(x: npt.NDArray[np.generic]) -> None:
+    """Raise what `as_images` raises, without converting anything."""
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise TypeError(
+            f"images must be uint8 (0 ... 255) or float (used as it is), got {x.dtype}; "
+            "convert with x.astype(np.uint8) or x.astype(np.float32), scaled as you need it"
+        )
+    if x.ndim < 2:
+        raise ValueError(
+            f"images need a batch axis and at least one more, got shape {x.shape}; "
+            "for a single image use x[np.newaxis]"
+        )
+
+
+def as_labels(y: npt.ArrayLike, n: int | None = None) -> npt.NDArray[np.int64]:
+    """Class numbers as a C-contiguous int64 array.
+
+    Parameters
+    ----------
+    y : (N,) array of integers of any width and byte order, or of bool (False 0, True 1)
+    n : int, optional
+        The length that `y` must have.
+
+    Returns
+    -------
+    (N,) int64 array
+        `y` itself where it is one already, otherwise a new array.
+
+    Raises
+    ------
+    TypeError
+        Floats, strings and other types.
+    ValueError
+        A wrong rank or length, or a number beyond int64.
+    """
+    y = np.asarray(y)
+    if y.ndim != 1:
+        hint = f"; {_rank_hint(y)}" if y.ndim == 2 else ""
+        raise ValueError(f"labels must be one class number a sample, got shape {y.shape}{hint}")
+    if y.dtype.kind not in "iub" and y.size:
+        raise TypeError(f"labels must be integers, got {y.dtype}; {_type_hint(y)}")
+    if n is not None and len(y) != n:
+        raise ValueError(f"labels must be as many as the samples, got {len(y)} for {n} samples")
+    if y.dtype.kind == "u" and y.size and int(y.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must fit int64, got {y.max()}")
+    return np.ascontiguousarray(y, np.int64)
+
+
+def _rank_hint(y: npt.NDArray[np.generic]) -> str:
+    if y.shape[1] == 1:
+        return "use y.ravel()"
+    return "for one-hot rows use y.argmax(axis=1)"
+
+
+def _type_hint(y: npt.NDArray[np.generic]) -> str:
+    if y.dtype.kind == "f":
+        return "use y.astype(np.int64) if they are whole numbers"
+    return "number the classes with np.unique(y, return_inverse=True)[1]"
