@@ -8,34 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_float32
+from .checkpoint import check_entries
 from .layers import Dropout, Layer, Parameter, ShapeError
 from .layers.base import FloatArray, Shape
 
 _build_lock = threading.RLock()  # several threads may be the first to use a model
-
-
-def check_shapes(
-    found: Mapping[str, Shape], expected: Mapping[str, Shape], strict: bool = True
-) -> None:
-    """Raise one ValueError that lists every missing, unexpected and mis-shaped entry.
-
-    With `strict` False, missing and unexpected entries are fine.
-    """
-    problems = [
-        f"  mis-shaped  {name}: got {found[name]}, expected {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    if strict:
-        problems += [f"  missing     {n} {s}" for n, s in expected.items() if n not in found]
-        problems += [f"  unexpected  {n} {s}" for n, s in found.items() if n not in expected]
-    if problems:
-        raise ValueError(
-            "the state does not fit the model:\n"
-            + "\n".join(problems)
-            + "\nload it into the architecture it was saved from; strict=False takes the entries "
-            "that fit by name and leaves the others out"
-        )
 
 
 class Chain(Layer):
@@ -261,20 +238,19 @@ class Chain(Layer):
 
         Raises
         ------
-        ValueError
-            One that lists every missing, unexpected and mis-shaped entry.
+        CheckpointError
+            A ValueError that lists every missing, unexpected and mis-shaped entry.
         """
         self.allocate()
         targets = {name: p.data for name, p in self.named_parameters().items()} | self.buffers()
         arrays = {name: np.asarray(value) for name, value in state.items()}
-        check_shapes(
-            {name: array.shape for name, array in arrays.items()},
-            {name: target.shape for name, target in targets.items()},
-            strict,
-        )
-        for name, target in targets.items():
-            if name in arrays:
-                target[...] = arrays[name]
+        common = arrays.keys() & targets.keys()
+        if strict:
+            check_entries(arrays, targets, "the state")
+        else:
+            check_entries(*({n: d[n] for n in common} for d in (arrays, targets)), "the state")
+        for name in common:
+            targets[name][...] = arrays[name]
 
     def generator_steps(self) -> dict[str, int]:
         """How many training passes each Dropout has made: with the seed, its next choices."""

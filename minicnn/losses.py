@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from .arguments import real_number, whole_number
 from .arrays import as_float32, as_labels
 from .kernels import softmax_cross_entropy as kernel
-from .layers.base import FloatArray, _in_inference
+from .layers.base import FloatArray, in_inference
 from .threads import get_num_threads
 
 
@@ -80,7 +80,7 @@ class CrossEntropyLoss:
             probabilities,
             get_num_threads(),
         )
-        if not _in_inference.get():
+        if not in_inference():
             # Labels may be the caller's own array, which a loader may fill anew: keep a copy.
             self._saved = probabilities, labels.copy(), weight_sum
         return float(loss)

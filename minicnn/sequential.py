@@ -1,7 +1,7 @@
 """The model: a chain of layers that trains, predicts, and goes to a file and back."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,20 +9,18 @@ from numpy.typing import NDArray
 
 from . import checkpoint, training
 from .architecture import Maker, describe
+from .arguments import whole_number
 from .arrays import as_labels
-from .chain import Chain, check_shapes
+from .chain import Chain
 from .data.batches import batches
 from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
-from .layers.arguments import whole_number
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss
 from .optim import Optimizer, clip_grad_norm
 from .summary import Table, summarize
 from .threads import get_num_threads
 from .trace import Trace, trace_chain
-
-FORMAT = 1  # of the metadata in model files; raised when older versions could not read them
 
 
 class Sequential(Chain):
@@ -210,7 +208,6 @@ class Sequential(Chain):
     def metadata(self) -> dict[str, Any]:
         """Everything but the arrays that makes this model, as JSON-able data."""
         return {
-            "format": FORMAT,
             "architecture": describe(self)["layers"],
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "seed": self.seed,
@@ -247,13 +244,22 @@ def load(path: str | os.PathLike[str], *, custom_layers: Iterable[type[Layer]] =
     tensors, metadata = checkpoint.read(path)
     try:
         model = from_metadata(metadata, custom_layers)
-        shapes = model.parameter_shapes()
-        assert shapes is not None
-        check_shapes({name: t.shape for name, t in tensors.items() if name in shapes}, shapes)
+        check_shapes_before_allocating(model, tensors)
         model.load_state_dict(tensors)
     except ValueError as error:
         raise checkpoint.CheckpointError(f"{os.fspath(path)}: {error}") from None
     return model.eval()
+
+
+def check_shapes_before_allocating(model: Sequential, tensors: Mapping[str, Any]) -> None:
+    """Refuse an architecture whose weights are not in the file: they could be of any size."""
+    shapes = model.parameter_shapes()
+    if shapes is None:
+        raise ValueError("the architecture leaves a layer's input size open")
+    nothing = np.float32(0)
+    expected = {name: np.broadcast_to(nothing, shape) for name, shape in shapes.items()}
+    found = {name: tensor for name, tensor in tensors.items() if name in expected}
+    checkpoint.check_entries(found, expected, "the file")
 
 
 def from_metadata(metadata: Any, custom_layers: Iterable[type[Layer]] = ()) -> Sequential:
@@ -262,11 +268,6 @@ def from_metadata(metadata: Any, custom_layers: Iterable[type[Layer]] = ()) -> S
         raise ValueError(
             "the file holds no architecture, only arrays; build the model in Python and use "
             "load_state_dict"
-        )
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"the model has format {metadata.get('format')!r}; this version reads {FORMAT}; "
-            "install a newer minicnn"
         )
     layers = Maker(Sequential, custom_layers).layers(metadata["architecture"])
     model = Sequential(*layers, seed=whole_number(metadata.get("seed", 0), "seed", 0, 2**64 - 1))

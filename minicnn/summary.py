@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from .arguments import size_text
 from .layers import Layer
-from .layers.arguments import size_text
 from .layers.base import Shape
 
 

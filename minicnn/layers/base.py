@@ -46,6 +46,11 @@ def inference() -> Iterator[None]:
         _in_inference.reset(token)
 
 
+def in_inference() -> bool:
+    """Whether the caller runs inside `inference()`, where nothing need be remembered."""
+    return _in_inference.get()
+
+
 class Parameter:
     """A learnable array and its gradient, both float32 and of the same shape.
 
