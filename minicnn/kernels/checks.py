@@ -6,25 +6,38 @@ integers, which cannot overflow. Each message says what was got, what was expect
 """
 
 from operator import index
+from typing import Any
 
 MAX_THREADS = 1024
+SERIAL_WORK = 2**15  # below this much, waking the threads takes longer than the work
 INT32_MAX = 2**31 - 1
 
 Shape = tuple[int, ...]
 
 
-def check_threads(num_threads: int) -> int:
-    """Return `num_threads` as an int in 1..MAX_THREADS."""
+def check_threads(num_threads: int, work: float) -> int:
+    """Return how many threads to use: `num_threads`, or 1 when they would not pay.
+
+    `work` counts elementary operations, roughly: a multiply-add, or an element passed over. The
+    number of threads must lie in 1..MAX_THREADS.
+    """
     threads = index(num_threads)
     if not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"num_threads must be between 1 and {MAX_THREADS}, got {threads}")
-    return threads
+    return threads if work >= SERIAL_WORK else 1
 
 
 def check_shape(name: str, got: Shape, expected: Shape) -> None:
     """Require that array `name` has exactly the shape that the other arguments imply."""
     if got != expected:
         raise ValueError(f"{name} has shape {got}, but the other arguments imply {expected}")
+
+
+def check_shapes(expected: Shape, **arrays: Any) -> None:
+    """Require that each array has the shape `expected`; one that is None is left out."""
+    for name, array in arrays.items():
+        if array is not None:
+            check_shape(name, tuple(array.shape), expected)
 
 
 def check_not_empty(name: str, shape: Shape, first_axis: int = 0) -> None:
