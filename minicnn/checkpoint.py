@@ -96,8 +96,8 @@ def write(
 def read(path: str | os.PathLike[str]) -> tuple[Tensors, dict[str, Any] | None]:
     """Read a checkpoint, or the tensors of a safetensors file of another program.
 
-    The memory taken is the size of the arrays, which is at most that of the file, and while
-    the header (4 MiB at most) is decoded a small multiple of that.
+    The memory taken is the size of the arrays, which is at most that of the file; before any of
+    them exists, decoding the header (4 MiB at most) can take up to 40 times its length.
 
     Returns
     -------

@@ -302,6 +302,20 @@ def test_read_takes_no_more_memory_than_the_file(tmp_path):
     assert peak < size + (1 << 18)  # the header and a read buffer besides the arrays
 
 
+@pytest.mark.parametrize("dense", [b"{},", b"[0],", b'{"":{}},', b"999,"])
+def test_read_header_of_many_small_values_takes_bounded_memory(tmp_path, dense):
+    text = b'{"a":[' + dense * ((1 << 18) // len(dense)) + b"0]}"
+    (tmp_path / "a").write_bytes(file_of(text))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="exactly the fields"):
+            checkpoint.read(tmp_path / "a")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * len(text)
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 
