@@ -1,0 +1,272 @@
+"""A chain of layers: shapes worked out, parameters in one block, forward, backward, state."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import as_float32
+from .checkpoint import check_entries
+from .layers import Dropout, Layer, Parameter, ShapeError
+from .layers.base import FloatArray, Shape
+
+_build_lock = threading.RLock()  # several threads may be the first to use a model
+
+
+class Chain(Layer):
+    """Layers applied one after the other; `Sequential` adds training and files.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Chains may be among them. Each layer object can stand in one place only.
+    seed : int
+        Decides the starting weights and what Dropout drops: a layer's numbers are a function
+        of this seed and its position. Layers that have weights already keep them.
+    """
+
+    def __init__(self, *layers: Layer, seed: int = 0):
+        super().__init__()
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layer {i} is {layer!r}; expected a Layer: Sequential(a, b, …)")
+        self.layers = list(layers)
+        self.seed = seed
+        self.input_shape: Shape | None = None
+        self._values: FloatArray | None = None
+        self._gradients: FloatArray | None = None
+        objects = [id(layer) for layer in self.leaves().values()]
+        if len(set(objects)) < len(objects):
+            raise ValueError("a layer object stands in two places; make one layer for each place")
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def leaves(self, prefix: str = "") -> dict[str, Layer]:
+        """All layers that are no Sequential, by dotted position ('0', '1', '2.0', …)."""
+        found: dict[str, Layer] = {}
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, Chain):
+                found |= layer.leaves(f"{prefix}{i}.")
+            else:
+                found[f"{prefix}{i}"] = layer
+        return found
+
+    # --- forward, backward ------------------------------------------------------------------
+
+    def prepare(self, x: Any) -> FloatArray:
+        x = as_float32(x)
+        if x.shape[1:] != self.input_shape or not len(x):
+            x = super().prepare(x)
+            self.build(x.shape[1:])
+        return x
+
+    def forward(self, x: FloatArray) -> FloatArray:
+        """A batch through all layers, in the current mode (`train()`, `eval()`)."""
+        x = self.prepare(x)
+        self.allocate()
+        for i, layer in enumerate(self.layers):
+            try:
+                x = layer.forward(x)
+            except ShapeError as error:
+                raise ShapeError(f"layer {i} {error}") from None
+        return x
+
+    def backward(self, dy: FloatArray) -> FloatArray:
+        """The gradient of the last output back through all layers, to that of the input.
+
+        Overwrites every parameter's `grad`; there is nothing to zero between steps.
+        """
+        for i, layer in reversed(list(enumerate(self.layers))):
+            try:
+                dy = layer.backward(dy)
+            except ShapeError as error:
+                raise ShapeError(f"layer {i} {error}") from None
+        return dy
+
+    # --- shapes and memory -----------------------------------------------------------------
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the output for one sample; a ShapeError names the layer and the fix."""
+        for i, layer in enumerate(self.layers):
+            try:
+                input_shape = layer.output_shape(input_shape)
+            except ShapeError as error:
+                raise ShapeError(f"layer {i} {error}") from None
+        return input_shape
+
+    def infer(self, input_shape: Shape) -> None:
+        """Fill in what the layers left as None."""
+        shape = input_shape
+        for i, layer in enumerate(self.layers):
+            try:
+                layer.infer(shape)
+                shape = layer.output_shape(shape)
+            except ShapeError as error:
+                raise ShapeError(f"layer {i} {error}") from None
+
+    def build(self, input_shape: Iterable[int]) -> Self:
+        """Fix the shape of one sample (no batch axis), infer what depends on it; returns self.
+
+        Raises ShapeError when the layers do not fit each other or the input.
+        """
+        shape = tuple(int(size) for size in input_shape)
+        if not shape or min(shape) < 1:
+            raise ShapeError(f"input_shape is {shape}; expected positive sizes, like (1, 28, 28)")
+        with _build_lock:
+            self.infer(shape)
+            self.input_shape = shape
+            self.allocate()
+        return self
+
+    def parameter_shapes(self) -> dict[str, Shape] | None:
+        shapes: dict[str, Shape] = {}
+        for name, layer in self.leaves().items():
+            own = layer.parameter_shapes()
+            if own is None:
+                return None
+            shapes |= {f"{name}.{key}": shape for key, shape in own.items()}
+        return shapes
+
+    def allocate(self) -> None:
+        """Draw the parameters of layers that have none, and move all into the two flat blocks."""
+        with _build_lock:
+            if self._values is not None:
+                return
+            for stream, (name, layer) in enumerate(self.leaves().items()):
+                if not layer.has_parameters:
+                    if layer.parameter_shapes() is None:
+                        raise ValueError(
+                            f"layer {name} {layer!r} does not know its input size yet; "
+                            "call model.build(input_shape) first, like build((1, 28, 28))"
+                        )
+                    layer.reset_parameters(self.seed, stream)
+            total = sum(p.size for layer in self.leaves().values() for p in layer.parameters())
+            self.adopt(np.zeros(total, np.float32), np.zeros(total, np.float32))
+
+    def adopt(self, values: FloatArray, gradients: FloatArray) -> None:
+        """Let all parameters live in these two blocks, in the order of the state dict."""
+        start = 0
+        for layer in self.layers:
+            own = layer.parameters()
+            stop = start + sum(p.size for p in own)
+            if isinstance(layer, Chain):
+                layer.adopt(values[start:stop], gradients[start:stop])
+            else:
+                for p in own:
+                    where = slice(start, start + p.size)
+                    p.move_to(values[where].reshape(p.shape), gradients[where].reshape(p.shape))
+                    start += p.size
+            start = stop
+        self._values, self._gradients = values, gradients
+
+    @property
+    def has_parameters(self) -> bool:
+        return self._values is not None
+
+    @property
+    def flat_parameters(self) -> FloatArray:
+        """All parameters as one float32 block, in the order of the state dict (not a copy)."""
+        self.allocate()
+        assert self._values is not None
+        return self._values
+
+    @property
+    def flat_gradients(self) -> FloatArray:
+        """All gradients, laid out like `flat_parameters` (not a copy)."""
+        self.allocate()
+        assert self._gradients is not None
+        return self._gradients
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Every parameter by its state-dict name ('0.weight')."""
+        self.allocate()
+        return {
+            f"{name}.{key}": p
+            for name, layer in self.leaves().items()
+            for key, p in layer.named_parameters().items()
+        }
+
+    def buffers(self) -> dict[str, NDArray[Any]]:
+        self.allocate()
+        return {
+            f"{name}.{key}": array
+            for name, layer in self.leaves().items()
+            for key, array in layer.buffers().items()
+        }
+
+    def reset_parameters(self, seed: int = 0, stream: int = 0) -> None:
+        """Start over from `seed`: weights, statistics and what Dropout will drop."""
+        self.allocate()
+        self.seed = seed
+        for i, layer in enumerate(self.leaves().values()):
+            layer.reset_parameters(seed, stream + i)
+
+    def train(self, mode: bool = True) -> Self:
+        for layer in self.layers:
+            layer.train(mode)
+        return super().train(mode)
+
+    # --- state -----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Copies of all parameters and statistics under PyTorch's names ('0.weight')."""
+        self.allocate()
+        state: dict[str, NDArray[Any]] = {}
+        for name, layer in self.leaves().items():
+            state |= {f"{name}.{key}": p.data.copy() for key, p in layer.named_parameters().items()}
+            state |= {f"{name}.{key}": array.copy() for key, array in layer.buffers().items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take over values from `state`; nothing is changed when anything does not fit.
+
+        Parameters
+        ----------
+        state : mapping from name to array
+            As from `state_dict` here or, as NumPy arrays, in PyTorch.
+        strict : bool
+            False leaves out entries that are missing here or there; shapes must fit always.
+
+        Raises
+        ------
+        CheckpointError
+            A ValueError that lists every missing, unexpected and mis-shaped entry.
+        """
+        self.allocate()
+        targets = {name: p.data for name, p in self.named_parameters().items()} | self.buffers()
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        common = arrays.keys() & targets.keys()
+        if strict:
+            check_entries(arrays, targets, "the state")
+        else:
+            check_entries(*({n: d[n] for n in common} for d in (arrays, targets)), "the state")
+        for name in common:
+            targets[name][...] = arrays[name]
+
+    def generator_steps(self) -> dict[str, int]:
+        """How many training passes each Dropout has made: with the seed, its next choices."""
+        return {n: layer.step for n, layer in self.leaves().items() if isinstance(layer, Dropout)}
+
+    def load_generator_steps(self, steps: Mapping[str, int]) -> None:
+        """Continue every Dropout where `generator_steps` found it."""
+        for name, layer in self.leaves().items():
+            if isinstance(layer, Dropout):
+                layer.step = int(steps[name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_values": None, "_gradients": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copied or unpickled model gets blocks of its own again."""
+        vars(self).update(state)
+        if all(layer.has_parameters for layer in self.leaves().values()):
+            self.allocate()

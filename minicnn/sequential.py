@@ -1,0 +1,281 @@
+"""The model: a chain of layers that trains, predicts, and goes to a file and back."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import checkpoint, training
+from .architecture import Maker, describe
+from .arguments import whole_number
+from .arrays import as_labels
+from .chain import Chain
+from .data.batches import batches
+from .kernels.softmax_cross_entropy import count_correct, softmax
+from .layers import Layer, inference
+from .layers.base import FloatArray
+from .losses import CrossEntropyLoss
+from .optim import Optimizer, clip_grad_norm
+from .summary import Table, summarize
+from .threads import get_num_threads
+from .trace import Trace, trace_chain
+
+
+class Sequential(Chain):
+    """Layers applied one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Sequentials may be among them. Each layer object can stand in one place only.
+    seed : int
+        Decides the starting weights and what Dropout drops: a layer's numbers are a function
+        of this seed and its position. Layers that have weights already keep them.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    input_shape : tuple or None
+        Shape of one sample, once known.
+    classes : list of str or None
+        Names of the classes, if somebody set them; saved with the model.
+    preprocessing : dict
+        What turns a picture into the model's input; plain data, saved with the model.
+    """
+
+    def __init__(self, *layers: Layer, seed: int = 0):
+        super().__init__(*layers, seed=seed)
+        self.classes: list[str] | None = None
+        self.preprocessing: dict[str, Any] = {}
+
+    # --- training ----------------------------------------------------------------------------
+
+    def train_step(
+        self,
+        x: Any,
+        y: Any,
+        loss_fn: training.Loss,
+        optimizer: Optimizer,
+        clip_norm: float | None = None,
+    ) -> float:
+        """One step of training on one batch: forward, loss, backward, clip, update.
+
+        Parameters
+        ----------
+        x : (N, …) float32, or uint8 (scaled to 0…1)
+        y : (N,) integers
+        clip_norm : float or None
+            Scales the gradients down where their global norm is larger (Pascanu et al. 2013).
+
+        Returns
+        -------
+        float
+            The batch's loss, before the update. When it is NaN or infinite the parameters
+            are left as they are.
+        """
+        return self.train_and_count(x, y, loss_fn, optimizer, clip_norm)[0]
+
+    def train_and_count(
+        self,
+        x: Any,
+        y: Any,
+        loss_fn: training.Loss,
+        optimizer: Optimizer,
+        clip_norm: float | None = None,
+    ) -> tuple[float, int]:
+        """`train_step` that also tells how many samples were classified correctly."""
+        logits = self.forward(x)
+        labels = as_labels(y, len(logits))
+        loss = loss_fn(logits, labels)
+        if np.isfinite(loss):
+            self.backward(loss_fn.backward())
+            if clip_norm is not None:
+                clip_grad_norm(self.parameters(), clip_norm)
+            optimizer.step()
+        return loss, count_correct(logits, labels)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        epochs: int = 1,
+        batch_size: int = 32,
+        *,
+        optimizer: Optimizer,
+        loss: training.Loss | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        callbacks: Sequence[training.Callback] = (),
+        schedule: Any = None,
+        clip_norm: float | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+    ) -> training.History:
+        """Train for `epochs` passes over (x, y).
+
+        Parameters
+        ----------
+        x : (N, …) float32, or uint8 (scaled batch by batch)
+        y : (N,) integers
+        optimizer : Optimizer
+            Made from this model's `parameters()`.
+        loss : loss function
+            CrossEntropyLoss() if left out.
+        validation_data : (x, y) or None
+            Evaluated after every epoch.
+        callbacks : sequence of training.Callback
+            Early stopping, checkpoints, logs. `StopOnNaN` is always among them.
+        schedule : learning-rate schedule or None
+            Stepped after every epoch or every batch, as its `interval` says.
+        clip_norm : float or None
+            Largest global norm of the gradients.
+        seed : int
+            With the epoch's number, decides the order of the samples.
+
+        Returns
+        -------
+        History
+            Per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
+        """
+        plan = training.Plan(
+            x, y, epochs, batch_size, optimizer, loss or CrossEntropyLoss(),
+            validation_data, schedule, clip_norm, shuffle, seed,
+        )  # fmt: skip
+        return training.fit(self, plan, callbacks)
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def evaluate(
+        self, x: Any, y: Any, batch_size: int = 256, *, loss: training.Loss | None = None
+    ) -> dict[str, float]:
+        """{"loss": …, "accuracy": share classified correctly}, in evaluation mode.
+
+        Both are taken over all samples at once, so `batch_size` changes memory and speed only.
+        """
+        logits = self.logits(x, batch_size)
+        labels = as_labels(y, len(logits))
+        with inference():
+            loss_value = (loss or CrossEntropyLoss())(logits, labels)
+        return {"loss": loss_value, "accuracy": count_correct(logits, labels) / len(labels)}
+
+    def logits(self, x: Any, batch_size: int = 256) -> FloatArray:
+        """The last layer's output for every sample, in evaluation mode: (N, K) float32."""
+        with inference():
+            rows = [self.forward(images) for images in batches(x, None, batch_size)]
+        if not rows:
+            raise ValueError("there is nothing to predict: x holds no samples")
+        return np.concatenate(rows)
+
+    def predict(self, x: Any, batch_size: int = 256) -> NDArray[np.int64]:
+        """The index of the most likely class of every sample: (N,) int64."""
+        return self.logits(x, batch_size).argmax(axis=1)
+
+    def predict_proba(self, x: Any, batch_size: int = 256) -> FloatArray:
+        """The probability of every class for every sample: (N, K) float32, rows sum to 1."""
+        logits = self.logits(x, batch_size)
+        probabilities = np.empty_like(logits)
+        softmax(logits, probabilities, get_num_threads())
+        return probabilities
+
+    # --- looking inside -----------------------------------------------------------------------
+
+    def summary(self, input_shape: Iterable[int] | None = None) -> Table:
+        """A table of the layers: output shape, parameters, multiply-adds of one sample.
+
+        Builds the model for `input_shape` if it is given. Print it, or let the interpreter
+        show it.
+        """
+        if input_shape is not None:
+            self.build(input_shape)
+        return summarize(self.leaves(), self.input_shape)
+
+    def trace(self, x: Any, layer: int, index: tuple[int, ...]) -> Trace:
+        """The products and the sum behind one output value of one layer, and its gradients.
+
+        See `minicnn.trace`.
+        """
+        return trace_chain(self, x, layer, index)
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        return {"layers": [describe(layer) for layer in self.layers]}
+
+    def __repr__(self) -> str:
+        return "Sequential(" + ", ".join(map(repr, self.layers)) + ")"
+
+    # --- files -----------------------------------------------------------------------------------
+
+    def metadata(self) -> dict[str, Any]:
+        """Everything but the arrays that makes this model, as JSON-able data."""
+        return {
+            "architecture": describe(self)["layers"],
+            "input_shape": None if self.input_shape is None else list(self.input_shape),
+            "seed": self.seed,
+            "classes": self.classes,
+            "preprocessing": self.preprocessing,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write model.safetensors: the state dict and, as data, the architecture.
+
+        The write is atomic and durable: a crash leaves the old file or the new one.
+        """
+        checkpoint.write(path, self.state_dict(), self.metadata())
+
+
+def load(path: str | os.PathLike[str], *, custom_layers: Iterable[type[Layer]] = ()) -> Sequential:
+    """The model that `Sequential.save` wrote: architecture and weights, in evaluation mode.
+
+    Nothing in the file is executed: layers are looked up by name, and built only after their
+    shapes were found to fit the arrays in the file.
+
+    Parameters
+    ----------
+    custom_layers : iterable of Layer subclasses
+        Classes of your own that the model uses.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is damaged, foreign, from a newer version, or does not fit together.
+    OSError
+        When it cannot be read.
+    """
+    tensors, metadata = checkpoint.read(path)
+    try:
+        model = from_metadata(metadata, custom_layers)
+        check_shapes_before_allocating(model, tensors)
+        model.load_state_dict(tensors)
+    except ValueError as error:
+        raise checkpoint.CheckpointError(f"{os.fspath(path)}: {error}") from None
+    return model.eval()
+
+
+def check_shapes_before_allocating(model: Sequential, tensors: Mapping[str, Any]) -> None:
+    """Refuse an architecture whose weights are not in the file: they could be of any size."""
+    shapes = model.parameter_shapes()
+    if shapes is None:
+        raise ValueError("the architecture leaves a layer's input size open")
+    nothing = np.float32(0)
+    expected = {name: np.broadcast_to(nothing, shape) for name, shape in shapes.items()}
+    found = {name: tensor for name, tensor in tensors.items() if name in expected}
+    checkpoint.check_entries(found, expected, "the file")
+
+
+def from_metadata(metadata: Any, custom_layers: Iterable[type[Layer]] = ()) -> Sequential:
+    """An untrained model of the architecture that `Sequential.metadata` described."""
+    if not isinstance(metadata, dict) or "architecture" not in metadata:
+        raise ValueError(
+            "the file holds no architecture, only arrays; build the model in Python and use "
+            "load_state_dict"
+        )
+    layers = Maker(Sequential, custom_layers).layers(metadata["architecture"])
+    model = Sequential(*layers, seed=whole_number(metadata.get("seed", 0), "seed", 0, 2**64 - 1))
+    if metadata.get("input_shape") is not None:
+        model.input_shape = tuple(
+            whole_number(size, "input_shape") for size in metadata["input_shape"]
+        )
+        model.infer(model.input_shape)
+    model.classes = metadata.get("classes")
+    model.preprocessing = metadata.get("preprocessing") or {}
+    return model

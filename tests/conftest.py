@@ -1,0 +1,27 @@
+"""Fixtures for every test: where the data lies, and a thread count that is put back."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of the data sets: $MINICNN_DATA, else ../shared/data beside the repository."""
+    folder = Path(os.environ.get("MINICNN_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data at {folder}; set MINICNN_DATA to the folder that holds it")
+    return folder
+
+
+@pytest.fixture
+def keep_threads():
+    """Puts the number of threads back after a test that sets it."""
+    from minicnn import threads
+
+    before = threads.get_num_threads()
+    yield
+    threads.set_num_threads(before)
