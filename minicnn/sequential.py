@@ -162,7 +162,7 @@ class Sequential(Chain):
     def logits(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The last layer's output for every sample, in evaluation mode: (N, K) float32."""
         with inference():
-            rows = [self.forward(images) for images in batches(x, None, batch_size)]
+            rows = [self.forward(images) for images, _ in batches(x, None, batch_size)]
         if not rows:
             raise ValueError("there is nothing to predict: x holds no samples")
         return np.concatenate(rows)
