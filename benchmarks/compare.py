@@ -78,8 +78,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
 
-    import minicnn
     import torch
+
+    import minicnn
 
     print(f"{platform.processor() or platform.machine()}, {platform.system()}, "
           f"Python {platform.python_version()}, minicnn {minicnn.__version__}, "

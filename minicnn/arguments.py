@@ -1,6 +1,7 @@
 """Checks of arguments, shared by layers, losses, optimizers and schedules."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 LARGEST = 2**31 - 1  # of any size, and of the elements of one array
@@ -45,6 +46,15 @@ def flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; expected True or False")
     return value
+
+
+def check_names(what: str, given: Iterable[str], expected: Iterable[str]) -> None:
+    """ValueError listing every missing and every unexpected name, if there are any."""
+    missing, unexpected = set(expected) - set(given), set(given) - set(expected)
+    if missing or unexpected:
+        raise ValueError(
+            f"{what}: missing {sorted(missing)}, unexpected {sorted(unexpected)}; expected neither"
+        )
 
 
 def size_text(shape: tuple[int, ...]) -> str:

@@ -74,9 +74,7 @@ def test_write_no_tensors_and_no_metadata_reads_back_empty(tmp_path):
 
 def test_write_same_content_in_another_order_gives_the_same_bytes(tmp_path):
     first = save(tmp_path / "a")
-    second = save(
-        tmp_path / "b", dict(reversed(TENSORS.items())), dict(reversed(METADATA.items()))
-    )
+    second = save(tmp_path / "b", dict(reversed(TENSORS.items())), dict(reversed(METADATA.items())))
     assert first == second
 
 

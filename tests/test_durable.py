@@ -394,7 +394,7 @@ def test_power_loss_check_save_without_a_step_is_rejected(tmp_path, monkeypatch,
 
 
 def test_write_json_plain_data_reads_back_equal(tmp_path):
-    value = {"classes": ["犬", "b\"ird"], "lr": 0.1, "path": "caf\udce9", "none": None}
+    value = {"classes": ["犬", 'b"ird'], "lr": 0.1, "path": "caf\udce9", "none": None}
     durable.write_json(tmp_path / "file.json", value)
     assert json.loads((tmp_path / "file.json").read_text("utf-8")) == value
     assert "犬" in (tmp_path / "file.json").read_text("utf-8")

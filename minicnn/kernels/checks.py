@@ -6,6 +6,7 @@ integers, which cannot overflow. Each message says what was got, what was expect
 """
 
 from operator import index
+from typing import Any
 
 MAX_THREADS = 1024
 INT32_MAX = 2**31 - 1
@@ -25,6 +26,13 @@ def check_shape(name: str, got: Shape, expected: Shape) -> None:
     """Require that array `name` has exactly the shape that the other arguments imply."""
     if got != expected:
         raise ValueError(f"{name} has shape {got}, but the other arguments imply {expected}")
+
+
+def check_shapes(expected: Shape, **arrays: Any) -> None:
+    """Require that each array has the shape `expected`; one that is None is left out."""
+    for name, array in arrays.items():
+        if array is not None:
+            check_shape(name, tuple(array.shape), expected)
 
 
 def check_not_empty(name: str, shape: Shape, first_axis: int = 0) -> None:

@@ -36,7 +36,6 @@ class Adam(Optimizer):
     slot_names = ("exp_avg", "exp_avg_sq")
     decoupled: ClassVar[bool] = False
 
-    lr: float
     betas: tuple[float, float]
     eps: float
     weight_decay: float

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments import flag, whole_number
+from ..arguments import check_names, flag, whole_number
 from ..layers.base import FloatArray, Parameter
 from .segments import Segment, find_segments, parameter_list
 
@@ -34,6 +34,8 @@ class Optimizer:
 
     hyper_parameter_names: ClassVar[tuple[str, ...]]
     slot_names: ClassVar[tuple[str, ...]]
+
+    lr: float
 
     def __init__(self, params: Iterable[Parameter], **hyper_parameters: Any) -> None:
         self._assign(self.checked(**hyper_parameters))
@@ -131,11 +133,11 @@ class Optimizer:
         if state.get("type") != own_type:
             raise ValueError(f"the state is of {state.get('type')!r}; expected {own_type!r}")
         head = ("type", "step", "slots_in_use", "slots")
-        _check_names("the state", state, (*head, *self.hyper_parameter_names))
+        check_names("the state", state, (*head, *self.hyper_parameter_names))
         steps = whole_number(state["step"], "step", minimum=0, maximum=2**53)
         values = self.checked(**{name: state[name] for name in self.hyper_parameter_names})
         in_use = flag(state["slots_in_use"], "slots_in_use")
-        _check_names("slots", state["slots"], self.slot_names if in_use else ())
+        check_names("slots", state["slots"], self.slot_names if in_use else ())
         slots = {name: self._checked_slot(name, slot) for name, slot in state["slots"].items()}
         self._assign(values)
         self.steps, self.slots = steps, slots
@@ -156,11 +158,3 @@ class Optimizer:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.hyper_parameters().items())
         return f"{type(self).__name__}({arguments})"
-
-
-def _check_names(what: str, given: Mapping[str, Any], expected: Iterable[str]) -> None:
-    """ValueError listing every missing and every unexpected name, if there are any."""
-    missing = sorted(set(expected) - set(given))
-    unexpected = sorted(set(given) - set(expected))
-    if missing or unexpected:
-        raise ValueError(f"{what}: missing {missing}, unexpected {unexpected}; expected neither")

@@ -36,7 +36,6 @@ class SGD(Optimizer):
     hyper_parameter_names = ("lr", "momentum", "dampening", "weight_decay", "nesterov")
     slot_names = ("momentum_buffer",)
 
-    lr: float
     momentum: float
     dampening: float
     weight_decay: float
