@@ -28,7 +28,7 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def uniform_within(bound: float, shape: tuple[int, ...], seed: int, stream: int) -> FloatArray:
     """U(−bound, +bound)."""
-    return random.uniform(shape, -bound, bound, seed, random.INIT, stream)
+    return random.uniform(shape, seed, random.INIT, stream, low=-bound, high=bound)
 
 
 def default(shape: tuple[int, ...], seed: int, stream: int) -> FloatArray:
