@@ -1,7 +1,5 @@
 """Dropout (Srivastava et al. 2014), inverted: the scaling happens in training."""
 
-import math
-
 import numpy as np
 
 from ..arguments import real_number, size_text
@@ -23,6 +21,9 @@ class Dropout(Layer):
         0 to 1.
     """
 
+    forward_kernel = staticmethod(kernel.dropout_forward)
+    backward_kernel = staticmethod(kernel.dropout_backward)
+
     def __init__(self, p: float = 0.5):
         super().__init__()
         self.p = real_number(p, "p", maximum=1.0)
@@ -34,9 +35,9 @@ class Dropout(Layer):
         super().reset_parameters(seed, stream)
         self.seed, self.stream, self.step = seed, stream, 0
 
-    def mask_size(self, x: FloatArray) -> int:
-        """How many independent choices are made for the batch `x`."""
-        return x.size
+    def units(self, x: FloatArray) -> FloatArray:
+        """`x` as a view whose first axes count the units that stay or fall together."""
+        return x.reshape(-1)
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Any shape → the same shape; in evaluation `x` itself."""
@@ -44,24 +45,22 @@ class Dropout(Layer):
         if not self.training:
             self.save_for_backward(None, x.shape)
             return x
-        y, mask = np.empty_like(x), np.empty(self.mask_size(x), np.uint8)
-        kernel.dropout_forward(
-            x.reshape(mask.size, -1), y.reshape(mask.size, -1), mask,
-            self.p, self.seed, self.step, self.stream, get_num_threads(),
-        )  # fmt: skip
+        y, units = np.empty_like(x), self.units(x)
+        mask = np.empty(units.shape[:2], np.uint8)
+        where = (self.seed, self.step, self.stream)
+        self.forward_kernel(units, self.units(y), mask, self.p, *where, get_num_threads())
         self.step += 1
         self.save_for_backward(mask, x.shape)
         return y
 
     def backward(self, dy: FloatArray) -> FloatArray:
-        """The same values fall, and the rest is scaled alike."""
+        """The same units fall, and the rest is scaled alike."""
         mask, shape = self.saved()
         dy = self.prepare_gradient(dy, shape)
         if mask is None:
             return dy
         dx = np.empty_like(dy)
-        rows = (mask.size, -1)
-        kernel.dropout_backward(dy.reshape(rows), mask, dx.reshape(rows), self.p, get_num_threads())
+        self.backward_kernel(self.units(dy), mask, self.units(dx), self.p, get_num_threads())
         return dx
 
 
@@ -71,6 +70,9 @@ class Dropout2d(Dropout):
     Source: Tompson et al., "Efficient object localization using convolutional networks" (2015).
     """
 
+    forward_kernel = staticmethod(kernel.dropout2d_forward)
+    backward_kernel = staticmethod(kernel.dropout2d_backward)
+
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3:
             raise ShapeError(
@@ -78,5 +80,5 @@ class Dropout2d(Dropout):
             )
         return input_shape
 
-    def mask_size(self, x: FloatArray) -> int:
-        return math.prod(x.shape[:2])
+    def units(self, x: FloatArray) -> FloatArray:
+        return x.reshape(*x.shape[:2], -1)
