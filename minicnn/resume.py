@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ from .callbacks import Callback
 from .checkpoint import CheckpointError
 from .history import History
 from .interrupts import signals_deferred
-
-if TYPE_CHECKING:
-    from .training import Plan, Run
+from .plan import Plan, Run
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -39,7 +37,7 @@ class StateFile:
     given, and both change while training.
     """
 
-    def __init__(self, path: str | os.PathLike[str], run: "Run", callbacks: Sequence[Callback]):
+    def __init__(self, path: str | os.PathLike[str], run: Run, callbacks: Sequence[Callback]):
         self.path = os.fspath(path)
         self.run = run
         self.callbacks = [callback for callback in callbacks if callback.state() is not None]
@@ -69,7 +67,6 @@ class StateFile:
             "model": run.model.metadata(),
             "arguments": self.arguments,
             "epoch": run.epoch,
-            "stop_reason": run.stop_reason,
             "history": run.history.to_json(timings=False),
             "optimizer": optimizer,
             "schedule": None if plan.schedule is None else plan.schedule.state_dict(),
@@ -136,13 +133,13 @@ class StateFile:
             arrays = _without_prefix(f"callback.{i}", tensors)
             callback.load_state(_join(found["callbacks"][i], arrays))
         run.history.rows[:] = History.from_json(found["history"])
-        run.epoch, run.stop_reason = found["epoch"], found["stop_reason"]
+        run.epoch = found["epoch"]
 
 
 # --- what a run was started with --------------------------------------------------------------
 
 
-def _arguments(plan: "Plan", callbacks: Sequence[Callback]) -> dict[str, Any]:
+def _arguments(plan: Plan, callbacks: Sequence[Callback]) -> dict[str, Any]:
     """The arguments of `fit` that decide its result, as plain data."""
     names = ("epochs", "batch_size", "shuffle", "drop_last", "seed", "clip_norm")
     validation = plan.validation_data

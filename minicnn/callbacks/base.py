@@ -1,10 +1,9 @@
 """What every callback is: something that is told how a training goes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..training import Run
+from ..plan import Run
 
 
 class Callback:
@@ -15,23 +14,23 @@ class Callback:
     ends with the present epoch. An exception in a callback ends it at once.
     """
 
-    def on_train_begin(self, run: "Run") -> None:
+    def on_train_begin(self, run: Run) -> None:
         """Before the first epoch. In a resumed run `run.epoch` epochs are done by now and
         `load_state` has been called; otherwise `run.epoch` is 0: forget earlier trainings."""
 
-    def on_epoch_begin(self, run: "Run") -> None:
+    def on_epoch_begin(self, run: Run) -> None:
         """Before the first step of epoch `run.epoch`."""
 
-    def on_batch_end(self, run: "Run") -> None:
+    def on_batch_end(self, run: Run) -> None:
         """After every step. Not the place to read a batch's samples; they are gone."""
 
-    def on_epoch_end(self, run: "Run") -> None:
+    def on_epoch_end(self, run: Run) -> None:
         """After the validation, when the epoch's row is the last one of `run.history`."""
 
-    def on_train_end(self, run: "Run") -> None:
+    def on_train_end(self, run: Run) -> None:
         """After the last epoch, when all went well; the model may still be changed."""
 
-    def close(self, run: "Run") -> None:
+    def close(self, run: Run) -> None:
         """At the very end, also after an error or Ctrl-C: let go of files and progress bars."""
 
     def arguments(self) -> dict[str, Any]:

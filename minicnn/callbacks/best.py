@@ -3,17 +3,15 @@
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ..arguments import flag, real_number, whole_number
 from ..history import is_lower_better
 from ..interrupts import signals_deferred
+from ..plan import Run
 from .base import Callback
-
-if TYPE_CHECKING:
-    from ..training import Run
 
 
 class BestEpoch(Callback):
@@ -27,7 +25,7 @@ class BestEpoch(Callback):
         self.best: float | None = None
         self.best_epoch = 0
 
-    def on_train_begin(self, run: "Run") -> None:
+    def on_train_begin(self, run: Run) -> None:
         if run.epoch == 0:
             self.best, self.best_epoch = None, 0
         if self.monitor.startswith("val_") and run.plan.validation_data is None:
@@ -36,7 +34,7 @@ class BestEpoch(Callback):
                 f"data; give validation_data, or monitor={self.monitor.removeprefix('val_')!r}"
             )
 
-    def improved(self, run: "Run") -> bool:
+    def improved(self, run: Run) -> bool:
         """Whether the last epoch is the best one so far, which it becomes then."""
         row = run.history[-1]
         if self.monitor not in row:
@@ -98,25 +96,29 @@ class EarlyStopping(BestEpoch):
         self.wait = 0
         self._weights: dict[str, NDArray[Any]] = {}
 
-    def on_train_begin(self, run: "Run") -> None:
+    def on_train_begin(self, run: Run) -> None:
         super().on_train_begin(run)
         if run.epoch == 0:
             self.wait, self._weights = 0, {}
+        self._stop_if_patience_is_over(run)  # when resumed after the end
 
-    def on_epoch_end(self, run: "Run") -> None:
+    def on_epoch_end(self, run: Run) -> None:
         if self.improved(run):
             self.wait = 0
             if self.restore_best_weights:
                 self._weights = run.model.state_dict()
             return
         self.wait += 1
+        self._stop_if_patience_is_over(run)
+
+    def _stop_if_patience_is_over(self, run: Run) -> None:
         if self.wait >= self.patience:
             run.request_stop(
                 f"{self.monitor} has not improved since epoch {self.best_epoch} "
                 f"(patience {self.patience})"
             )
 
-    def on_train_end(self, run: "Run") -> None:
+    def on_train_end(self, run: Run) -> None:
         if self._weights:
             with signals_deferred():
                 run.model.load_state_dict(self._weights)
@@ -159,11 +161,11 @@ class Checkpoint(BestEpoch):
         self.path = os.fspath(path)
         self.save_best_only = flag(save_best_only, "save_best_only")
 
-    def on_train_begin(self, run: "Run") -> None:
+    def on_train_begin(self, run: Run) -> None:
         if self.save_best_only:
             super().on_train_begin(run)
 
-    def on_epoch_end(self, run: "Run") -> None:
+    def on_epoch_end(self, run: Run) -> None:
         if not self.save_best_only or self.improved(run):
             run.model.save(self.path.replace("{epoch}", str(run.epoch)))
 

@@ -3,13 +3,11 @@
 import csv
 import io
 import os
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from .. import durable
+from ..plan import Run
 from .base import Callback
-
-if TYPE_CHECKING:
-    from ..training import Run
 
 
 class CSVLog(Callback):
@@ -29,21 +27,21 @@ class CSVLog(Callback):
         self._columns: list[str] = []
         self._file: IO[bytes] | None = None
 
-    def on_train_begin(self, run: "Run") -> None:
+    def on_train_begin(self, run: Run) -> None:
         self._columns = run.columns()
         earlier = self._earlier_lines() if run.epoch else {}
         lines = [earlier.get(row["epoch"]) or self._line(row) for row in run.history]
         durable.write_bytes(self.path, (_csv(self._columns) + "".join(lines)).encode())
         self._file = open(self.path, "ab", buffering=0)
 
-    def on_epoch_end(self, run: "Run") -> None:
+    def on_epoch_end(self, run: Run) -> None:
         assert self._file is not None
         # One call, so that only a loss of power can leave a part of the line, and then forced
         # to the disk: the training state, written next, must not be ahead of the log.
         self._file.write(self._line(run.history[-1]).encode())
         os.fsync(self._file.fileno())
 
-    def close(self, run: "Run") -> None:
+    def close(self, run: Run) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,16 +1,14 @@
 """The end of a training that has gone astray."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..interrupts import signals_deferred
+from ..plan import Run
 from .base import Callback
-
-if TYPE_CHECKING:
-    from ..training import Run
 
 
 class DivergedError(ArithmeticError):
@@ -40,14 +38,14 @@ class StopOnNaN(Callback):
     def __init__(self) -> None:
         self._good: dict[str, NDArray[Any]] = {}
 
-    def on_train_begin(self, run: "Run") -> None:
+    def on_train_begin(self, run: Run) -> None:
         self._good = run.model.state_dict()
 
-    def on_batch_end(self, run: "Run") -> None:
+    def on_batch_end(self, run: Run) -> None:
         if not math.isfinite(run.batch_loss):
             self._stop(run, f"the loss is {run.batch_loss}")
 
-    def on_epoch_end(self, run: "Run") -> None:
+    def on_epoch_end(self, run: Run) -> None:
         state = run.model.state_dict()
         spoilt = _not_finite(state)
         if spoilt:
@@ -57,10 +55,10 @@ class StopOnNaN(Callback):
             self._stop(run, f"{name} is {value}")
         self._good = state
 
-    def close(self, run: "Run") -> None:
+    def close(self, run: Run) -> None:
         self._good = {}  # of no use any more
 
-    def _stop(self, run: "Run", what: str) -> None:
+    def _stop(self, run: Run, what: str) -> None:
         weights = f"the weights are those before step {run.batch}"
         if _not_finite(run.model.state_dict()):
             with signals_deferred():
