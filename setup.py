@@ -1,4 +1,5 @@
-"""Build of the compiled part: every `minicnn/kernels/*.pyx` becomes one extension.
+"""Build of the compiled part: every `minicnn/kernels/*.pyx` becomes one extension, and the
+engine another, whose C kernels are compiled once for each instruction set.
 
 Environment variables, all meant for people who work on minicnn itself:
 
@@ -8,6 +9,7 @@ Environment variables, all meant for people who work on minicnn itself:
 """
 
 import os
+import platform
 import tempfile
 from pathlib import Path
 
@@ -36,6 +38,20 @@ OPTIMISE = ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3", "-fno-math-errno", "-
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
 
 
+# The engine is written with vector types of GCC and Clang, so products and sums may be fused
+# where an instruction for it exists; what may be added to what is fixed by the source.
+ENGINE = "minicnn.engine.plan"
+ENGINE_FLAGS = ["-std=gnu11", "-ffp-contract=fast", "-Wno-psabi"]
+ISA_FLAGS = {
+    "generic": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": [
+        "-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl",
+        "-mprefer-vector-width=512",
+    ],
+}  # fmt: skip
+
+
 class BuildKernels(build_ext):
     """Adds the optimisation flags, and OpenMP when the compiler can build and link with it."""
 
@@ -49,7 +65,22 @@ class BuildKernels(build_ext):
         for extension in self.extensions:
             extension.extra_compile_args += compile_args
             extension.extra_link_args += link_args
+            if extension.name == ENGINE:
+                extension.extra_objects = self.engine_objects()
         super().build_extensions()
+
+    def engine_objects(self) -> list[str]:
+        """csrc/all.c compiled for each instruction set, every time with other flags."""
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        objects = []
+        for isa, flags in ISA_FLAGS.items() if x86 else [("generic", [])]:
+            objects += self.compiler.compile(
+                ["minicnn/engine/csrc/all.c"],
+                output_dir=str(Path(self.build_temp, isa)),
+                depends=sorted(map(str, HERE.glob("minicnn/engine/csrc/*.[ch]"))),
+                extra_postargs=[*OPTIMISE, *SANITIZERS, *ENGINE_FLAGS, *flags],
+            )
+        return objects
 
     def openmp_flag(self, unix: bool) -> str | None:
         """The compiler's OpenMP switch, or None where a program that uses it does not link."""
@@ -80,7 +111,18 @@ def kernel_extensions() -> list[Extension]:
     ]
 
 
+def engine_extension() -> Extension:
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return Extension(
+        ENGINE,
+        ["minicnn/engine/plan.pyx", "minicnn/engine/csrc/run.c"],
+        include_dirs=["minicnn/engine"],
+        define_macros=[("MINICNN_X86", "1")] if x86 else [],
+        depends=sorted(str(p.relative_to(HERE)) for p in HERE.glob("minicnn/engine/csrc/*.[ch]")),
+    )
+
+
 setup(
-    ext_modules=cythonize(kernel_extensions(), compiler_directives=DIRECTIVES),
+    ext_modules=cythonize([*kernel_extensions(), engine_extension()], compiler_directives=DIRECTIVES),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -19,6 +19,7 @@ from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss
 from .optim import Optimizer, clip_grad_norm
+from .passes import PassCache
 from .schedulers import Schedule
 from .summary import Table, summarize
 from .threads import get_num_threads
@@ -51,6 +52,7 @@ class Sequential(Chain):
         super().__init__(*layers, seed=seed)
         self.classes: list[str] | None = None
         self.preprocessing: dict[str, Any] = {}
+        self.passes = PassCache()
 
     # --- training ----------------------------------------------------------------------------
 
@@ -88,11 +90,13 @@ class Sequential(Chain):
         clip_norm: float | None = None,
     ) -> tuple[float, int]:
         """`train_step` that also tells how many samples were classified correctly."""
-        logits = self.forward(x)
+        x = self.prepare(x)
+        passes = self.passes.find(self, x) or self  # the engine's, else layer by layer
+        logits = passes.forward(x)
         labels = as_labels(y, len(logits))
         loss = loss_fn(logits, labels)
         if np.isfinite(loss):
-            self.backward(loss_fn.backward())
+            passes.backward(loss_fn.backward())
             if clip_norm is not None:
                 clip_grad_norm(self.parameters(), clip_norm)
             with signals_deferred():  # Ctrl-C finds a step made as a whole, or not at all
@@ -182,10 +186,15 @@ class Sequential(Chain):
     def logits(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The last layer's output for every sample, in evaluation mode: (N, K) float32."""
         with inference():
-            rows = [self.forward(images) for images, _ in batches(x, None, batch_size)]
+            rows = [self.answer(images) for images, _ in batches(x, None, batch_size)]
         if not rows:
             raise ValueError("there is nothing to predict: x holds no samples")
         return np.concatenate(rows)
+
+    def answer(self, x: Any) -> FloatArray:
+        """The last layer's output for one batch, through the engine if it knows the layers."""
+        x = self.prepare(x)
+        return (self.passes.find(self, x) or self).forward(x)
 
     def predict(self, x: Any, batch_size: int = 256) -> NDArray[np.int64]:
         """The index of the most likely class of every sample: (N,) int64."""

@@ -1,0 +1,29 @@
+"""The engine: whole passes of a network in one native call, many samples to a vector.
+
+It knows maps, operations and stages, but no layers: `minicnn/lowering.py` describes a model to
+it. `docs/engine.md` tells how a step runs.
+"""
+
+import os
+
+from .plan import LANES, Plan, isa
+
+__all__ = ["LANES", "Plan", "engine_enabled", "isa", "set_engine"]
+
+_enabled = os.environ.get("MINICNN_ENGINE") != "0"
+
+
+def set_engine(enabled: bool) -> None:
+    """Whether training and prediction may use the engine; without it, `minicnn.kernels` do all.
+
+    The environment variable MINICNN_ENGINE=0 turns it off from the start.
+    """
+    global _enabled
+    if not isinstance(enabled, bool):
+        raise TypeError(f"enabled is {enabled!r}; expected True or False")
+    _enabled = enabled
+
+
+def engine_enabled() -> bool:
+    """Whether the engine is used for the models that it covers."""
+    return _enabled

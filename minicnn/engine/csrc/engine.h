@@ -1,0 +1,109 @@
+/* What a plan is made of: operations, and stages that say who may run beside whom.
+ *
+ * A *slot* is the memory of LANES samples. All slots look alike, and lie one after the other in
+ * the arena. Within a slot a map is [channels][height][width][LANES], perhaps with a border of
+ * zeros around each channel that some convolution needs. Offsets and strides count floats.
+ */
+#ifndef MINICNN_ENGINE_H
+#define MINICNN_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    ptrdiff_t offset;                       /* of pixel (0, 0, 0) from the start of the slot */
+    ptrdiff_t channels, height, width;
+    ptrdiff_t plane, row;                   /* from channel to channel, from row to row */
+} map;
+
+/* The positions of a kernel that one set of output pixels needs, as `weighted_sum` wants them. */
+typedef struct {
+    ptrdiff_t count;
+    const ptrdiff_t *x, *weight;            /* (count,) */
+    ptrdiff_t first_row, first_column;      /* of those pixels; the next ones are `stride` away */
+} tap_set;
+
+typedef struct {
+    map x, y, dx, dy;                       /* dx.channels is 0 where nobody asks for dx */
+    const float *weight, *bias;             /* NULL: none */
+    float *dweight, *dbias;
+    int relu;                               /* y = max(0, y) at the end */
+    int gate;                               /* x is such a y: dx = 0 where x <= 0 */
+    /* Conv2d, pooling */
+    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, groups;
+    ptrdiff_t input_sets;
+    tap_set forward_taps;
+    const tap_set *input_taps;              /* (input_sets,), one for each residue of a stride */
+    const ptrdiff_t *weight_taps;           /* (channels / groups * kernel_h * kernel_w,) */
+    ptrdiff_t partial;                      /* of this op's gradients within a slot's partials */
+    ptrdiff_t bytes;                        /* offset of winners or of a dropout mask */
+    int count_include_pad;
+    /* BatchNorm */
+    float *running_mean, *running_var;      /* (channels,) */
+    double *statistics;                     /* (2, channels): mean, 1 / deviation of the batch */
+    double *sums;                           /* (slots, 2, channels) */
+    double momentum, eps;
+    /* Dropout, LeakyReLU */
+    double p;
+    uint64_t seed, step;
+    uint32_t stream;
+    int whole_channels;
+    float slope;
+} op;
+
+/* One run of a plan. */
+typedef struct {
+    float *arena;                           /* (slots, slot_stride) */
+    ptrdiff_t slot_stride, batch, slots;    /* slots in use: batch / LANES, rounded up */
+    float *partials;                        /* (slots, partial_stride): conv gradients */
+    ptrdiff_t partial_stride;
+    const float *input;                     /* (batch, ...) */
+    float *output;                          /* (batch, ...) */
+    const float *doutput;                   /* (batch, ...) */
+} run;
+
+typedef void pass(const op *, const run *, ptrdiff_t item);
+
+/* `calls` are made one after the other for each item; items run side by side. Items are slots
+ * (count < 0) or blocks of outputs. The next stage waits for all items if `wait`. */
+typedef struct {
+    pass *function;
+    const op *op;
+} call;
+
+typedef struct {
+    ptrdiff_t items;
+    const call *calls;
+    ptrdiff_t count;
+    int wait;
+} stage;
+
+/* What one instruction set offers. */
+typedef struct {
+    const char *name;                       /* as compiled: asked of the compiler, not of us */
+    ptrdiff_t lanes;
+    pass *read_input, *write_output, *read_doutput;
+    pass *conv_forward, *conv_backward, *sum_partials, *copy_gradient;
+    pass *linear_forward, *linear_backward_weight, *linear_backward_input;
+    pass *relu_forward, *relu_backward;
+    pass *max_pool_forward, *max_pool_backward, *avg_pool_forward, *avg_pool_backward;
+    pass *dropout_forward, *dropout_backward;
+    pass *batchnorm_sums, *batchnorm_forward, *batchnorm_eval;
+    pass *batchnorm_gradient_sums, *batchnorm_backward;
+} kernel_table;
+
+enum {
+    LINEAR_OUTPUTS = 24,                    /* outputs of one item of linear_forward */
+    LINEAR_INPUTS = 48,                     /* inputs of one item of linear_backward_input */
+    LINEAR_VECTORS = 4,                     /* vectors of inputs of linear_backward_weight */
+    PARTIAL_BLOCK = 2048,                   /* values of one item of sum_partials */
+};
+
+/* The table of the best instruction set of this machine, or of the one called `name` (NULL:
+ * best). NULL when it is unknown, or this machine or its system does not support it. */
+const kernel_table *choose_kernels(const char *name);
+
+/* All stages in order, on `threads` threads. */
+void run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads);
+
+#endif

@@ -1,0 +1,42 @@
+/* What all families of kernels share. */
+#ifndef MINICNN_KERNELS_H
+#define MINICNN_KERNELS_H
+
+#include <string.h>
+
+#include "engine.h"
+#include "lanes.h"
+#include "tiles.h"
+
+enum { GRADIENT_BLOCK = 24576 / (4 * LANES) };  /* vectors of dy that stay in the nearest cache */
+
+INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+
+INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
+{
+    return r->arena + slot * r->slot_stride + m->offset;
+}
+
+INLINE uint8_t *at_bytes(const run *r, ptrdiff_t slot, const op *o)
+{
+    return (uint8_t *)(r->arena + slot * r->slot_stride + o->bytes);
+}
+
+/* How many lanes of a slot are samples; the others repeat the last sample, and have no
+ * gradient. */
+INLINE ptrdiff_t samples_in(const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t left = r->batch - slot * LANES;
+    return left < LANES ? left : LANES;
+}
+
+/* All ones in the lanes that are samples. */
+INLINE ivec sample_mask(const run *r, ptrdiff_t slot)
+{
+    int32_t mask[LANES] __attribute__((aligned(64)));
+    for (int l = 0; l < LANES; l++)
+        mask[l] = -(l < samples_in(r, slot));
+    return *(const ivec *)mask;
+}
+
+#endif

@@ -1,0 +1,101 @@
+/* Vectors of LANES samples, and the few operations on them that the kernels share.
+ *
+ * A vector holds the same value (one pixel of one channel, one feature) of LANES samples side by
+ * side. The types are those of GCC and Clang: the compiler maps them to whatever the instruction
+ * set of this compilation offers, so there is one source for all of them.
+ */
+#ifndef MINICNN_LANES_H
+#define MINICNN_LANES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__AVX512F__)
+#define ISA avx512
+#define LANES 16
+#elif defined(__AVX2__) && defined(__FMA__)
+#define ISA avx2
+#define LANES 8
+#else
+#define ISA generic
+#define LANES 4
+#endif
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef double dvec __attribute__((vector_size(8 * LANES)));
+typedef uint8_t bvec __attribute__((vector_size(LANES)));
+typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4)));
+
+/* The name of a function in the objects of this instruction set. */
+#define JOIN(name, isa) name##_##isa
+#define NAMED_FOR(name, isa) JOIN(name, isa)
+#define NAMED(name) NAMED_FOR(name, ISA)
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+INLINE vec load(const float *p) { return *(const vec *)p; }
+INLINE void store(float *p, vec v) { *(vec *)p = v; }
+#if LANES == 16
+#define ALL(s) {s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
+#elif LANES == 8
+#define ALL(s) {s, s, s, s, s, s, s, s}
+#else
+#define ALL(s) {s, s, s, s}
+#endif
+INLINE vec splat(float s) { return (vec)ALL(s); }
+
+/* v where the mask is all ones, 0 where it is all zeros. */
+INLINE vec keep(ivec mask, vec v) { return (vec)((ivec)v & mask); }
+INLINE vec choose(ivec mask, vec yes, vec no)
+{
+    return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
+}
+
+/* 0 where gate <= 0, else v: ReLU and its derivative, written so that NaN is passed on. */
+INLINE vec gated(vec v, vec gate) { return (vec)((ivec)v & ~(ivec)(gate <= splat(0.0f))); }
+
+#if LANES == 16
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH(a, b) \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif LANES == 8
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* v[i][j] <-> v[j][i]. Each round is a perfect shuffle, which rotates the bits of the address
+ * (i, j) by one; log2(LANES) rounds exchange i and j. */
+INLINE void transpose(vec v[LANES])
+{
+    vec w[LANES];
+    for (int round = 1; round < LANES; round *= 2) {
+        UNROLL
+        for (int i = 0; i < LANES / 2; i++) {
+            w[2 * i] = LOW(v[i], v[i + LANES / 2]);
+            w[2 * i + 1] = HIGH(v[i], v[i + LANES / 2]);
+        }
+        UNROLL
+        for (int i = 0; i < LANES; i++)
+            v[i] = w[i];
+    }
+}
+
+/* Lane i of the result is the sum of the lanes of v[i], as a binary tree of fixed shape.
+ * Overwrites v. */
+INLINE vec lane_sums(vec v[LANES])
+{
+    UNROLL
+    for (int half = LANES / 2; half; half /= 2) {
+        UNROLL
+        for (int i = 0; i < half; i++)
+            v[i] = LOW(v[i], v[i + half]) + HIGH(v[i], v[i + half]);
+    }
+    return v[0];
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* Between the arrays of users, (N, C, H, W), and the slots, [C][H][W][LANES]. */
+#include "kernels.h"
+
+/* `columns` values from each of LANES rows, to `columns` vectors. */
+static void interleave(const float *const row[LANES], ptrdiff_t columns, float *out)
+{
+    for (ptrdiff_t first = 0; first < columns; first += LANES) {
+        const ptrdiff_t count = smaller(LANES, columns - first);
+        vec block[LANES];
+        for (int l = 0; l < LANES; l++) {
+            block[l] = splat(0.0f);
+            if (count == LANES)
+                block[l] = *(const loose_vec *)(row[l] + first);
+            else
+                memcpy(&block[l], row[l] + first, count * sizeof(float));
+        }
+        transpose(block);
+        for (ptrdiff_t i = 0; i < count; i++)
+            store(out + (first + i) * LANES, block[i]);
+    }
+}
+
+/* The network's input into o->x. Lanes without a sample repeat the last one: they can hold no
+ * infinity or NaN that the samples do not hold as well. */
+void NAMED(read_input)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const map *x = &o->x;
+    const ptrdiff_t sample = x->channels * x->height * x->width;
+    const int dense = x->plane * x->channels == sample * LANES;
+    const ptrdiff_t rows = dense ? 1 : x->channels * x->height, columns = sample / rows;
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const float *row[LANES];
+        for (int l = 0; l < LANES; l++) {
+            const ptrdiff_t n = smaller(slot * LANES + l, r->batch - 1);
+            row[l] = r->input + n * sample + i * columns;
+        }
+        interleave(row, columns,
+                   at_map(r, slot, x) + i / x->height * x->plane + i % x->height * x->row);
+    }
+}
+
+/* o->y, which has no border, to the network's output. */
+void NAMED(write_output)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t sample = o->y.channels * o->y.height * o->y.width;
+    const float *y = at_map(r, slot, &o->y);
+    for (ptrdiff_t first = 0; first < sample; first += LANES) {
+        const ptrdiff_t count = smaller(LANES, sample - first);
+        vec block[LANES];
+        for (int i = 0; i < LANES; i++)
+            block[i] = i < count ? load(y + (first + i) * LANES) : splat(0.0f);
+        transpose(block);
+        for (ptrdiff_t l = 0; l < samples_in(r, slot); l++)
+            memcpy(r->output + (slot * LANES + l) * sample + first, &block[l],
+                   count * sizeof(float));
+    }
+}
+
+/* The gradient of the network's output into o->dy; 0 in the lanes without a sample. */
+void NAMED(read_doutput)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t sample = o->dy.channels * o->dy.height * o->dy.width;
+    const ivec mask = sample_mask(r, slot);
+    const float *row[LANES];
+    float *dy = at_map(r, slot, &o->dy);
+    for (int l = 0; l < LANES; l++) {
+        row[l] = r->doutput + smaller(slot * LANES + l, r->batch - 1) * sample;
+    }
+    interleave(row, sample, dy);
+    for (ptrdiff_t i = 0; i < sample; i++)
+        store(dy + i * LANES, keep(mask, load(dy + i * LANES)));
+}
+
+/* o->dx, without a border, to o->dy, where a convolution wants one. */
+void NAMED(copy_gradient)(const op *o, const run *r, ptrdiff_t slot)
+{
+    for (ptrdiff_t c = 0; c < o->dy.channels; c++) {
+        for (ptrdiff_t h = 0; h < o->dy.height; h++)
+            memcpy(at_map(r, slot, &o->dy) + c * o->dy.plane + h * o->dy.row,
+                   at_map(r, slot, &o->dx) + c * o->dx.plane + h * o->dx.row,
+                   o->dy.width * LANES * sizeof(float));
+    }
+}

@@ -1,0 +1,167 @@
+/* MaxPool2d and AvgPool2d: y summarises one window of each channel of x, one slot at a time. */
+#include "kernels.h"
+
+/* The part of window (oh, ow) that lies within the image. */
+typedef struct {
+    ptrdiff_t top, bottom, left, right;
+} window;
+
+INLINE ptrdiff_t larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+
+INLINE window window_at(const op *o, ptrdiff_t oh, ptrdiff_t ow)
+{
+    const ptrdiff_t top = oh * o->stride_h - o->pad_h, left = ow * o->stride_w - o->pad_w;
+    return (window){
+        larger(top, 0), smaller(top + o->kernel_h, o->x.height),
+        larger(left, 0), smaller(left + o->kernel_w, o->x.width),
+    };
+}
+
+/* Which of the kernel's positions window (oh, ow) has at pixel (h, w). */
+INLINE int32_t position(const op *o, ptrdiff_t oh, ptrdiff_t ow, ptrdiff_t h, ptrdiff_t w)
+{
+    const ptrdiff_t kh = h - (oh * o->stride_h - o->pad_h), kw = w - (ow * o->stride_w - o->pad_w);
+    return (int32_t)(kh * o->kernel_w + kw);
+}
+
+/* dx = 0, unless the windows lie side by side and cover it, so that each value is set once. */
+static int clear_unless_covered(const op *o, float *dx)
+{
+    const int covered = o->stride_h == o->kernel_h && o->stride_w == o->kernel_w
+        && o->y.height * o->kernel_h == o->x.height && o->y.width * o->kernel_w == o->x.width;
+    for (ptrdiff_t c = 0; !covered && c < o->dx.channels; c++) {
+        for (ptrdiff_t h = 0; h < o->dx.height; h++)
+            memset(dx + c * o->dx.plane + h * o->dx.row, 0,
+                   o->dx.width * LANES * sizeof *dx);
+    }
+    return covered;
+}
+
+/* --- maximum ---------------------------------------------------------------------------------- */
+
+/* The first maximum wins, and the first NaN beats all. Winners are positions in the kernel. */
+static void max_window(
+    const op *o, const float *x, ptrdiff_t oh, ptrdiff_t ow, float *y, uint8_t *winner)
+{
+    const window at = window_at(o, oh, ow);
+    vec best = load(x + at.top * o->x.row + at.left * LANES);
+    ivec which = (ivec)ALL(0) + position(o, oh, ow, at.top, at.left);
+    for (ptrdiff_t h = at.top; h < at.bottom; h++) {
+        for (ptrdiff_t w = at.left; w < at.right; w++) {
+            const vec v = load(x + h * o->x.row + w * LANES);
+            const ivec better = ~(ivec)(v <= best) & (ivec)(best == best);
+            best = choose(better, v, best);
+            which = (better & position(o, oh, ow, h, w)) | (~better & which);
+        }
+    }
+    store(y, best);
+    *(bvec *)winner = __builtin_convertvector(which, bvec);
+}
+
+void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    uint8_t *winner = at_bytes(r, slot, o);
+    for (ptrdiff_t c = 0; c < o->y.channels; c++) {
+        const float *x = at_map(r, slot, &o->x) + c * o->x.plane;
+        float *y = at_map(r, slot, &o->y) + c * o->y.plane;
+        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
+            for (ptrdiff_t ow = 0; ow < o->y.width; ow++, winner += LANES)
+                max_window(o, x, oh, ow, y + oh * o->y.row + ow * LANES, winner);
+        }
+    }
+}
+
+/* dx = dy at the winner of each window; overlapping windows add. */
+static void max_window_backward(
+    const op *o, float *dx, ptrdiff_t oh, ptrdiff_t ow, vec dy, const uint8_t *winner, int covered)
+{
+    const window at = window_at(o, oh, ow);
+    const ivec which = __builtin_convertvector(*(const bvec *)winner, ivec);
+    for (ptrdiff_t h = at.top; h < at.bottom; h++) {
+        for (ptrdiff_t w = at.left; w < at.right; w++) {
+            float *to = dx + h * o->dx.row + w * LANES;
+            const vec share = keep((ivec)(which == position(o, oh, ow, h, w)), dy);
+            store(to, covered ? share : load(to) + share);
+        }
+    }
+}
+
+void NAMED(max_pool_backward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const uint8_t *winner = at_bytes(r, slot, o);
+    const int covered = clear_unless_covered(o, at_map(r, slot, &o->dx));
+    for (ptrdiff_t c = 0; c < o->y.channels; c++) {
+        const float *y = at_map(r, slot, &o->y) + c * o->y.plane;
+        const float *dy = at_map(r, slot, &o->dy) + c * o->dy.plane;
+        float *dx = at_map(r, slot, &o->dx) + c * o->dx.plane;
+        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
+            for (ptrdiff_t ow = 0; ow < o->y.width; ow++, winner += LANES) {
+                vec gradient = load(dy + oh * o->dy.row + ow * LANES);
+                if (o->gate)        /* y is the winner's own value, so it tells as much as x */
+                    gradient = gated(gradient, load(y + oh * o->y.row + ow * LANES));
+                max_window_backward(o, dx, oh, ow, gradient, winner, covered);
+            }
+        }
+    }
+}
+
+/* --- average ---------------------------------------------------------------------------------- */
+
+/* How many positions window (oh, ow) counts: with count_include_pad the border counts as far as
+ * the padding reaches, and what ceil_mode lets hang over beyond that never counts. */
+INLINE float divisor(const op *o, ptrdiff_t oh, ptrdiff_t ow)
+{
+    const window at = window_at(o, oh, ow);
+    const ptrdiff_t top = oh * o->stride_h - o->pad_h, left = ow * o->stride_w - o->pad_w;
+    if (!o->count_include_pad)
+        return (float)((at.bottom - at.top) * (at.right - at.left));
+    return (float)((smaller(top + o->kernel_h, o->x.height + o->pad_h) - top)
+        * (smaller(left + o->kernel_w, o->x.width + o->pad_w) - left));
+}
+
+void NAMED(avg_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    for (ptrdiff_t c = 0; c < o->y.channels; c++) {
+        const float *x = at_map(r, slot, &o->x) + c * o->x.plane;
+        float *y = at_map(r, slot, &o->y) + c * o->y.plane;
+        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
+            for (ptrdiff_t ow = 0; ow < o->y.width; ow++) {
+                const window at = window_at(o, oh, ow);
+                vec total = splat(0.0f);
+                for (ptrdiff_t h = at.top; h < at.bottom; h++) {
+                    vec sum = splat(0.0f);
+                    for (ptrdiff_t w = at.left; w < at.right; w++)
+                        sum += load(x + h * o->x.row + w * LANES);
+                    total += sum;
+                }
+                store(y + oh * o->y.row + ow * LANES, total / splat(divisor(o, oh, ow)));
+            }
+        }
+    }
+}
+
+void NAMED(avg_pool_backward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const int covered = clear_unless_covered(o, at_map(r, slot, &o->dx));
+    for (ptrdiff_t c = 0; c < o->y.channels; c++) {
+        const float *x = at_map(r, slot, &o->x) + c * o->x.plane;
+        const float *dy = at_map(r, slot, &o->dy) + c * o->dy.plane;
+        float *dx = at_map(r, slot, &o->dx) + c * o->dx.plane;
+        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
+            for (ptrdiff_t ow = 0; ow < o->y.width; ow++) {
+                const window at = window_at(o, oh, ow);
+                const vec share = load(dy + oh * o->dy.row + ow * LANES)
+                    / splat(divisor(o, oh, ow));
+                for (ptrdiff_t h = at.top; h < at.bottom; h++) {
+                    for (ptrdiff_t w = at.left; w < at.right; w++) {
+                        float *to = dx + h * o->dx.row + w * LANES;
+                        vec v = share;
+                        if (o->gate)
+                            v = gated(v, load(x + h * o->x.row + w * LANES));
+                        store(to, covered ? v : load(to) + v);
+                    }
+                }
+            }
+        }
+    }
+}

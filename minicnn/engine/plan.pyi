@@ -1,0 +1,31 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .description import Operation, Stage
+
+LANES: int
+BLOCKS: dict[str, int]
+ISAS: tuple[str, ...]
+
+def isa() -> str: ...
+
+class Plan:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        forward: Sequence[Stage],
+        backward: Sequence[Stage],
+        slot_floats: int,
+        partial_floats: int,
+        input_size: int,
+        output_size: int,
+    ) -> None: ...
+    def set_dropout(self, index: int, p: float, seed: int, step: int, stream: int) -> None: ...
+    def set_batchnorm(self, index: int, momentum: float, eps: float) -> None: ...
+    def reserve(self, slots: int) -> None: ...
+    def forward(
+        self, x: NDArray[np.float32], y: NDArray[np.float32], threads: int
+    ) -> None: ...
+    def backward(self, dy: NDArray[np.float32], threads: int) -> None: ...

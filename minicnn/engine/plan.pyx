@@ -1,0 +1,349 @@
+"""Plans as the C code runs them: the operations, their stages and the memory they use.
+
+`minicnn/lowering.py` decides what a plan does; here its description becomes C structures, which
+are then run without the interpreter. See docs/engine.md.
+"""
+
+import os
+
+import numpy as np
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+
+cdef extern from "csrc/engine.h" nogil:
+    ctypedef struct c_map "map":
+        Py_ssize_t offset, channels, height, width, plane, row
+
+    ctypedef struct tap_set:
+        Py_ssize_t count
+        const Py_ssize_t* x
+        const Py_ssize_t* weight
+        Py_ssize_t first_row, first_column
+
+    ctypedef struct c_op "op":
+        c_map x, y, dx, dy
+        const float* weight
+        const float* bias
+        float* dweight
+        float* dbias
+        int relu, gate
+        Py_ssize_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, groups
+        Py_ssize_t input_sets
+        tap_set forward_taps
+        const tap_set* input_taps
+        const Py_ssize_t* weight_taps
+        Py_ssize_t partial, bytes
+        int count_include_pad
+        float* running_mean
+        float* running_var
+        double* statistics
+        double* sums
+        double momentum, eps, p
+        uint64_t seed, step
+        uint32_t stream
+        int whole_channels
+        float slope
+
+    ctypedef struct c_run "run":
+        float* arena
+        Py_ssize_t slot_stride, batch, slots
+        float* partials
+        Py_ssize_t partial_stride
+        const float* input
+        float* output
+        const float* doutput
+
+    ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t)
+
+    ctypedef struct c_call "call":
+        pass_function function
+        const c_op* op
+
+    ctypedef struct c_stage "stage":
+        Py_ssize_t items
+        const c_call* calls
+        Py_ssize_t count
+        int wait
+
+    ctypedef struct kernel_table:
+        const char* name
+        Py_ssize_t lanes
+        pass_function read_input, write_output, read_doutput
+        pass_function conv_forward, conv_backward, sum_partials, copy_gradient
+        pass_function linear_forward, linear_backward_weight, linear_backward_input
+        pass_function relu_forward, relu_backward
+        pass_function max_pool_forward, max_pool_backward, avg_pool_forward, avg_pool_backward
+        pass_function dropout_forward, dropout_backward
+        pass_function batchnorm_sums, batchnorm_forward, batchnorm_eval
+        pass_function batchnorm_gradient_sums, batchnorm_backward
+
+    cdef enum:
+        LINEAR_OUTPUTS
+        LINEAR_INPUTS
+        LINEAR_VECTORS
+        PARTIAL_BLOCK
+
+    const kernel_table* choose_kernels(const char* name)
+    void run_stages(const c_stage* stages, Py_ssize_t count, const c_run* r, int threads)
+
+
+cdef const kernel_table* table = NULL
+ISAS = ("avx512", "avx2", "generic")
+
+
+cdef choose():
+    """The kernels of this process: the best, or what MINICNN_ISA asks for."""
+    global table
+    wish = os.environ.get("MINICNN_ISA")
+    if wish is not None and wish not in ISAS:
+        raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
+    name = None if wish is None else wish.encode()
+    table = choose_kernels(NULL if name is None else <const char*>name)
+    if table == NULL:
+        raise ImportError(
+            f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "
+            f"it to use {choose_kernels(NULL).name.decode()}"
+        )
+
+
+choose()
+LANES = table.lanes
+BLOCKS = {
+    "linear_forward": LINEAR_OUTPUTS,
+    "linear_backward_weight": LINEAR_VECTORS * table.lanes,
+    "linear_backward_input": LINEAR_INPUTS,
+    "sum_partials": PARTIAL_BLOCK,
+}
+
+
+def isa():
+    """The instruction set that the engine's kernels in use were compiled for.
+
+    The name comes from the object itself, which asks its compiler.
+    """
+    return table.name.decode()
+
+
+cdef pass_function function_named(str name) except NULL:
+    functions = {
+        "read_input": <size_t>table.read_input,
+        "write_output": <size_t>table.write_output,
+        "read_doutput": <size_t>table.read_doutput,
+        "conv_forward": <size_t>table.conv_forward,
+        "conv_backward": <size_t>table.conv_backward,
+        "sum_partials": <size_t>table.sum_partials,
+        "copy_gradient": <size_t>table.copy_gradient,
+        "linear_forward": <size_t>table.linear_forward,
+        "linear_backward_weight": <size_t>table.linear_backward_weight,
+        "linear_backward_input": <size_t>table.linear_backward_input,
+        "relu_forward": <size_t>table.relu_forward,
+        "relu_backward": <size_t>table.relu_backward,
+        "max_pool_forward": <size_t>table.max_pool_forward,
+        "max_pool_backward": <size_t>table.max_pool_backward,
+        "avg_pool_forward": <size_t>table.avg_pool_forward,
+        "avg_pool_backward": <size_t>table.avg_pool_backward,
+        "dropout_forward": <size_t>table.dropout_forward,
+        "dropout_backward": <size_t>table.dropout_backward,
+        "batchnorm_sums": <size_t>table.batchnorm_sums,
+        "batchnorm_forward": <size_t>table.batchnorm_forward,
+        "batchnorm_eval": <size_t>table.batchnorm_eval,
+        "batchnorm_gradient_sums": <size_t>table.batchnorm_gradient_sums,
+        "batchnorm_backward": <size_t>table.batchnorm_backward,
+    }
+    return <pass_function><size_t>functions[name]
+
+
+cdef class Stages:
+    """A list of stages in C."""
+
+    cdef c_stage* stages
+    cdef c_call* calls
+    cdef Py_ssize_t count
+
+    def __dealloc__(self):
+        free(self.stages)
+        free(self.calls)
+
+
+cdef class Plan:
+    """Operations, the stages of a forward and of a backward pass, and memory for some slots.
+
+    Parameters
+    ----------
+    operations : list of engine.description.Operation
+    forward, backward : list of engine.description.Stage
+    slot_floats, partial_floats : int
+        Size of a slot, and of its private gradients.
+    output_size : int
+        Values of one sample of the output.
+    """
+
+    cdef c_op* ops
+    cdef tap_set* taps
+    cdef Stages forward_stages, backward_stages
+    cdef c_run run
+    cdef list operations, kept
+    cdef Py_ssize_t capacity, input_size, output_size
+
+    def __cinit__(self):
+        self.kept = []
+
+    def __init__(self, operations, forward, backward, slot_floats, partial_floats,
+                 input_size, output_size):
+        self.operations = list(operations)
+        self.input_size, self.output_size = input_size, output_size
+        self.run.slot_stride = slot_floats
+        self.run.partial_stride = partial_floats
+        self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
+        self.taps = <tap_set*>calloc(
+            max(1, sum(len(o.input_taps) for o in self.operations)), sizeof(tap_set))
+        if self.ops == NULL or self.taps == NULL:
+            raise MemoryError
+        cdef Py_ssize_t i, first = 0
+        for i, operation in enumerate(self.operations):
+            self.fill(&self.ops[i], operation, first)
+            first += len(operation.input_taps)
+        self.forward_stages = self.make_stages(forward)
+        self.backward_stages = self.make_stages(backward)
+
+    def __dealloc__(self):
+        free(self.ops)
+        free(self.taps)
+
+    cdef fill(self, c_op* op, operation, Py_ssize_t first_taps):
+        """One operation, apart from what changes between runs."""
+        op.x, op.y = self.c_map_of(operation.x), self.c_map_of(operation.y)
+        op.dx, op.dy = self.c_map_of(operation.dx), self.c_map_of(operation.dy)
+        op.weight, op.bias = self.floats(operation.weight), self.floats(operation.bias)
+        op.dweight, op.dbias = self.floats(operation.dweight), self.floats(operation.dbias)
+        op.relu, op.gate = operation.relu, operation.gate
+        op.kernel_h, op.kernel_w = operation.kernel
+        op.stride_h, op.stride_w = operation.stride
+        op.pad_h, op.pad_w = operation.padding
+        op.groups, op.count_include_pad = operation.groups, operation.count_include_pad
+        op.partial, op.bytes = operation.partial, operation.bytes
+        op.whole_channels, op.slope = operation.whole_channels, operation.slope
+        if operation.forward_taps is not None:
+            self.fill_taps(&op.forward_taps, operation.forward_taps)
+            op.weight_taps = self.offsets(operation.weight_taps)
+            op.input_sets = len(operation.input_taps)
+            op.input_taps = self.taps + first_taps
+            for i, taps in enumerate(operation.input_taps):
+                self.fill_taps(&self.taps[first_taps + <Py_ssize_t>i], taps)
+        op.running_mean = self.floats(operation.running_mean)
+        op.running_var = self.floats(operation.running_var)
+        if operation.running_mean is not None:
+            op.statistics = self.doubles(np.zeros(2 * op.x.channels))
+
+    cdef c_map c_map_of(self, m):
+        cdef c_map result = c_map(0, 0, 0, 0, 0, 0)
+        if m is not None:
+            result = c_map(m.offset, m.channels, m.height, m.width, m.plane, m.row)
+        return result
+
+    cdef fill_taps(self, tap_set* taps, given):
+        taps.count = len(given.x)
+        taps.x, taps.weight = self.offsets(given.x), self.offsets(given.weight)
+        taps.first_row, taps.first_column = given.first
+
+    cdef const Py_ssize_t* offsets(self, numbers):
+        cdef Py_ssize_t[::1] array = np.array([*numbers, 0], np.intp)
+        self.kept.append(array)
+        return &array[0]
+
+    cdef float* floats(self, given):
+        """The address of a float32 array, which is kept alive; NULL for None."""
+        if given is None:
+            return NULL
+        cdef float[::1] array = given.reshape(-1)
+        self.kept.append(array)
+        return &array[0]
+
+    cdef double* doubles(self, double[::1] array):
+        self.kept.append(array)
+        return &array[0]
+
+    cdef Stages make_stages(self, given):
+        cdef Stages result = Stages()
+        cdef Py_ssize_t i, at = 0
+        result.count = len(given)
+        result.stages = <c_stage*>calloc(max(1, result.count), sizeof(c_stage))
+        result.calls = <c_call*>calloc(max(1, sum(len(s.calls) for s in given)), sizeof(c_call))
+        if result.stages == NULL or result.calls == NULL:
+            raise MemoryError
+        for i, stage in enumerate(given):
+            result.stages[i] = c_stage(stage.items, result.calls + at, len(stage.calls), stage.wait)
+            for name, index in stage.calls:
+                result.calls[at].function = function_named(name)
+                result.calls[at].op = &self.ops[<Py_ssize_t>index]
+                at += 1
+        return result
+
+    # --- what changes between runs --------------------------------------------------------------
+
+    def set_dropout(self, Py_ssize_t index, double p, uint64_t seed, uint64_t step,
+                    uint32_t stream):
+        """What decides the choices of operation `index` in the next run."""
+        self.check_index(index)
+        self.ops[index].p, self.ops[index].seed = p, seed
+        self.ops[index].step, self.ops[index].stream = step, stream
+
+    def set_batchnorm(self, Py_ssize_t index, double momentum, double eps):
+        self.check_index(index)
+        self.ops[index].momentum, self.ops[index].eps = momentum, eps
+
+    def reserve(self, Py_ssize_t slots):
+        """Memory for at least `slots` slots. Borders are zeroed here and never written."""
+        if slots <= self.capacity:
+            return
+        cdef float[::1] arena = aligned_zeros(slots * self.run.slot_stride)
+        cdef float[::1] partials = aligned_zeros(slots * self.run.partial_stride)
+        cdef double[::1] sums
+        cdef list memory = [arena, partials]
+        self.run.arena, self.run.partials = &arena[0], &partials[0]
+        for i, operation in enumerate(self.operations):
+            if operation.running_mean is not None:
+                sums = np.zeros(slots * 2 * operation.x.channels)
+                memory.append(sums)
+                self.ops[<Py_ssize_t>i].sums = &sums[0]
+        self.kept = [k for k in self.kept if not isinstance(k, list)] + [memory]
+        self.capacity = slots
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def forward(self, const float[:, ::1] x not None, float[:, ::1] y not None, int threads):
+        """y (N, output_size) from x (N, input_size)."""
+        cdef Py_ssize_t batch = x.shape[0]
+        if batch < 1 or x.shape[1] != self.input_size or y.shape[1] != self.output_size \
+                or y.shape[0] != batch or threads < 1:
+            raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
+                             f"; expected (N, {self.input_size}) and (N, {self.output_size})")
+        cdef Py_ssize_t slots = (batch + table.lanes - 1) // table.lanes
+        self.reserve(slots)
+        self.run.batch, self.run.slots = batch, slots
+        self.run.input, self.run.output = &x[0, 0], &y[0, 0]
+        with nogil:
+            run_stages(self.forward_stages.stages, self.forward_stages.count, &self.run, threads)
+
+    def backward(self, const float[:, ::1] dy not None, int threads):
+        """The parameters' gradients, for the samples of the last forward pass."""
+        if dy.shape[0] != self.run.batch or dy.shape[1] != self.output_size or threads < 1 \
+                or self.run.batch < 1:
+            raise ValueError(f"dy has shape {(dy.shape[0], dy.shape[1])}; expected "
+                             f"{(self.run.batch, self.output_size)}, as the last output")
+        self.run.doutput = &dy[0, 0]
+        with nogil:
+            run_stages(self.backward_stages.stages, self.backward_stages.count, &self.run, threads)
+
+    cdef check_index(self, Py_ssize_t index):
+        if not 0 <= index < len(self.operations):
+            raise IndexError(f"there is no operation {index}")
+
+
+cdef float[::1] aligned_zeros(Py_ssize_t count):
+    """`count` zeros (at least one) that start at a multiple of 64 bytes."""
+    block = np.zeros(count + 17, np.float32)
+    cdef Py_ssize_t skip = -block.ctypes.data % 64 // 4
+    return block[skip:skip + max(1, count)]

@@ -1,0 +1,118 @@
+"""Forward and backward passes of a chain through the engine."""
+
+import math
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .engine import LANES, Plan, engine_enabled
+from .layers import BatchNorm1d, BatchNorm2d, Dropout, Layer
+from .layers.base import FloatArray, Shape, in_inference
+from .lowering import Lowered, lower, settings
+from .threads import get_num_threads
+
+if TYPE_CHECKING:
+    from .chain import Chain
+
+LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
+SMALL = 2**18  # multiply-adds of a pass that would be over before the other threads woke
+KEPT = 4  # plans of one model: training and prediction, two shapes each
+
+
+class Passes:
+    """One chain's plan for one shape of sample, in training or in prediction.
+
+    Prediction takes a few slots at a time, which bounds the memory; training takes the batch as
+    a whole. A lock lets one thread at a time in, since they share the plan's memory.
+    """
+
+    def __init__(self, layers: list[Layer], input_shape: Shape, training: bool, lowered: Lowered):
+        self.training = training
+        self.output_shape = input_shape
+        for layer in layers:
+            self.output_shape = layer.output_shape(self.output_shape)
+        nodes = enumerate(lowered.nodes)
+        self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
+        self.slot_bytes = 4 * (lowered.slot_floats + lowered.partial_floats)
+        self.work = 2 * LANES * sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
+        self.plan = Plan(
+            lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
+            lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
+        )  # fmt: skip
+        self.lock = threading.Lock()
+
+    def fits(self, batch: int) -> bool:
+        """Whether the layers allow this batch, and its memory is not too much."""
+        chunk = batch if self.training else min(batch, self.chunk())
+        return -(-chunk // LANES) * self.slot_bytes <= LARGEST
+
+    def chunk(self) -> int:
+        """Samples that prediction takes at a time."""
+        return LANES * max(4, get_num_threads())
+
+    def threads(self, batch: int) -> int:
+        return get_num_threads() if self.work * (batch / LANES) > SMALL else 1
+
+    def forward(self, x: FloatArray) -> FloatArray:
+        """(N, …) float32 → the last layer's output, a new array."""
+        flat = x.reshape(len(x), -1)
+        y = np.empty((len(x), math.prod(self.output_shape)), np.float32)
+        chunk = len(x) if self.training else self.chunk()
+        with self.lock:
+            self.update()
+            for first in range(0, len(x), chunk):
+                part = flat[first : first + chunk]
+                self.plan.forward(part, y[first : first + chunk], self.threads(len(part)))
+        return y.reshape(len(x), *self.output_shape)
+
+    def backward(self, dy: FloatArray) -> None:
+        """Overwrites all gradients of parameters; `dy` is that of the last forward's output."""
+        with self.lock:
+            self.plan.backward(dy.reshape(len(dy), -1), self.threads(len(dy)))
+
+    def update(self) -> None:
+        """Hand over what changes from one pass to the next, and count the pass."""
+        for index, layer in self.varying:
+            if isinstance(layer, Dropout):
+                self.plan.set_dropout(index, layer.p, layer.seed, layer.step, layer.stream)
+                layer.step += 1
+            else:
+                self.plan.set_batchnorm(index, layer.momentum, layer.eps)
+                layer.num_batches_tracked[...] += self.training
+
+
+class PassCache:
+    """The passes of one chain; they are made when first needed, and the oldest are dropped."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Passes | None] = {}
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type["PassCache"], tuple[()]]:
+        return PassCache, ()  # copies and pickles of a model start without plans
+
+    def find(self, chain: "Chain", x: FloatArray) -> Passes | None:
+        """The passes for a batch like `x`, or None when the layers must do it themselves."""
+        if not engine_enabled():
+            return None
+        layers = list(chain.leaves().values())
+        training = not in_inference()
+        key = (x.shape[1:], training, id(chain.flat_parameters), *map(settings, layers))
+        with self.lock:
+            if key not in self.made:
+                while len(self.made) >= KEPT:
+                    del self.made[next(iter(self.made))]
+                lowered = lower(layers, x.shape[1:], training)
+                passes = Passes(layers, x.shape[1:], training, lowered) if lowered else None
+                self.made[key] = passes
+            found = self.made[key]
+        if found is None or not found.fits(len(x)) or (training and lacks_variance(found, x)):
+            return None
+        return found
+
+
+def lacks_variance(passes: Passes, x: FloatArray) -> bool:
+    """Whether a BatchNorm might see one value a channel; then the layer itself complains."""
+    batchnorm = (BatchNorm1d, BatchNorm2d)
+    return len(x) < 2 and any(isinstance(layer, batchnorm) for _, layer in passes.varying)
