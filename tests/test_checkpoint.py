@@ -321,6 +321,7 @@ def test_read_header_of_many_small_values_takes_bounded_memory(tmp_path, dense):
 
 def outcome(path, content):
     """What reading `content` gives: None for the one permitted error."""
+    path.unlink(missing_ok=True)  # some file systems force a truncated and rewritten file to disk
     path.write_bytes(content)
     try:
         return checkpoint.read(path)
@@ -359,7 +360,6 @@ def test_read_every_prefix_is_refused(tmp_path):
         assert outcome(tmp_path / "b", content[:length]) is None, length
 
 
-@pytest.mark.slow
 def test_read_every_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     content = save(tmp_path / "a")
     harmless = 0
@@ -374,7 +374,6 @@ def test_read_every_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     assert harmless <= 8
 
 
-@pytest.mark.slow
 def test_read_ten_thousand_mutations_are_refused_or_change_nothing(tmp_path):
     content = save(tmp_path / "a")
     refused = 0
@@ -385,7 +384,6 @@ def test_read_ten_thousand_mutations_are_refused_or_change_nothing(tmp_path):
     assert refused > 9_000
 
 
-@pytest.mark.slow
 def test_read_mutated_file_of_another_program_agrees_with_the_library(tmp_path):
     safetensors.numpy.save_file(TENSORS, tmp_path / "a")
     content = (tmp_path / "a").read_bytes()
