@@ -250,6 +250,17 @@ def test_read_digest_of_other_content_is_refused(tmp_path):
         checkpoint.read(tmp_path / "a")
 
 
+@pytest.mark.parametrize("field", [b"minicnn_format", b"sha256", b"metadata"])
+def test_read_entry_that_lost_its_name_and_a_field_is_refused(tmp_path, field):
+    content = save(tmp_path / "a")
+    damaged = content.replace(b'{"minicnn":', b'{"minicn_":')
+    damaged = damaged.replace(b'\\"' + field, b'\\"_' + field[1:])
+    assert len(damaged) == len(content)
+    (tmp_path / "a").write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="lost the key 'minicnn'"):
+        checkpoint.read(tmp_path / "a")
+
+
 def test_read_folder_and_missing_file_are_told_apart(tmp_path):
     with pytest.raises(CheckpointError, match="not a file"):
         checkpoint.read(tmp_path)
