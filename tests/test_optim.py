@@ -212,6 +212,16 @@ def test_blocks_inside_an_array_of_bytes_are_joined():
     assert ps[1].data.tolist() == [[4, 5, 6], [7, 8, 9]]
 
 
+def test_blocks_that_only_touch_in_memory_are_not_joined():
+    memory = [bytearray(40), bytearray(40)]
+    first = [np.frombuffer(m, np.float32, count=4) for m in memory]
+    second = [np.frombuffer(m, np.float32, count=6, offset=16) for m in memory]
+    ps = [Parameter(np.ones(4, np.float32), "a"), Parameter(np.ones(6, np.float32), "b")]
+    ps[0].move_to(first[0][:], first[1][:])
+    ps[1].move_to(second[0][:], second[1][:])
+    assert [segment.data.size for segment in find_segments(ps)] == [4, 6]
+
+
 @pytest.mark.parametrize("kind", [SGD, Adam, AdamW])
 def test_scattered_parameters_move_as_joined_ones(kind):
     arguments = {"lr": 0.1, "weight_decay": 0.01, **({"momentum": 0.9} if kind is SGD else {})}
@@ -294,6 +304,16 @@ def test_state_holds_its_documented_entries():
     assert optimizer.slots["momentum_buffer"].any()
 
 
+def test_loaded_state_is_not_written_to():
+    optimizer = Adam(parameters(arrays(0)))
+    train(optimizer, 1)
+    state = optimizer.state_dict()
+    before = state["slots"]["exp_avg"].copy()
+    optimizer.load_state_dict(state)
+    train(optimizer, 1)
+    np.testing.assert_array_equal(state["slots"]["exp_avg"], before)
+
+
 def changed(state, **entries):
     return {**state, **entries}
 
@@ -341,6 +361,18 @@ def test_clip_scales_all_gradients_by_one_factor():
     ps = [one(0.0, 3.0), one(0.0, 4.0)]
     assert clip_grad_norm(ps, 1.0) == pytest.approx(5, rel=1e-7)
     assert [p.grad[0] for p in ps] == pytest.approx([0.6, 0.8], rel=1e-6)
+
+
+def test_clip_adds_a_millionth_to_the_norm():
+    p = one(0.0, 1e-6)
+    clip_grad_norm([p], 1e-6)
+    assert p.grad[0] == pytest.approx(0.5e-6, rel=1e-6)
+
+
+def test_clip_spreads_nan_to_every_gradient():
+    ps = [one(0.0, math.nan), one(0.0, 1.0)]
+    assert math.isnan(clip_grad_norm(ps, 1.0))
+    assert np.isnan(ps[1].grad[0])
 
 
 def test_clip_below_the_limit_leaves_every_bit():

@@ -115,6 +115,46 @@ def test_one_cycle_rises_peaks_and_falls_to_its_last_rate():
     assert seen[10].tolist() == seen[9].tolist()
 
 
+def test_one_cycle_with_its_peak_at_step_zero_starts_there():
+    # The rise ends at step 0.1 * 10 - 1 = 0 and so has no length.
+    assert OneCycleLR(sgd(), 1.0, 10, pct_start=0.1).optimizer.lr == 1.0
+
+
+def test_one_cycle_in_three_phases_falls_back_to_its_start_and_then_to_its_end():
+    # The phases end at steps 4, 8 and 19.
+    schedule = OneCycleLR(
+        sgd(), 1.0, 20, pct_start=0.25, three_phase=True, anneal_strategy="linear",
+        div_factor=10, final_div_factor=100,
+    )  # fmt: skip
+    seen = sequence(schedule, 19)
+    assert seen[[0, 4, 6, 8, 19], 0] == pytest.approx([0.1, 1.0, 0.55, 0.1, 0.001])
+    assert seen[[0, 4, 8, 19], 1] == pytest.approx([0.95, 0.85, 0.95, 0.95])
+
+
+def plateau_rates(metrics, **arguments):
+    optimizer, seen = sgd(), []
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, **arguments)
+    for metric in metrics:
+        schedule.step(metric)
+        seen.append(optimizer.lr)
+    return seen
+
+
+def test_plateau_counts_nothing_while_it_cools_down():
+    seen = plateau_rates([1.0] * 7, patience=0, cooldown=2)
+    assert seen == pytest.approx([0.4, 0.2, 0.2, 0.2, 0.1, 0.1, 0.1])
+
+
+def test_plateau_stops_at_min_lr():
+    seen = plateau_rates([1.0] * 4, patience=0, min_lr=0.15)
+    assert seen == pytest.approx([0.4, 0.2, 0.15, 0.15])
+
+
+def test_plateau_leaves_out_a_reduction_of_no_more_than_eps():
+    seen = plateau_rates([1.0] * 4, patience=0, eps=0.125)
+    assert seen == pytest.approx([0.4, 0.2, 0.2, 0.2])
+
+
 def test_plateau_reduces_after_patience_is_exceeded():
     optimizer = sgd()
     schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
