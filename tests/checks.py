@@ -8,6 +8,7 @@ and then asks: were all cells written (`check_written`), was anything outside to
 """
 
 import ctypes
+import functools
 import math
 import mmap
 import os
@@ -55,6 +56,11 @@ class Guarded:
             f"{unwritten.size} of {self.array.size} elements never written, the first at "
             f"{_position(self.array, unwritten[0])}"
         )
+
+    def check_untouched(self):
+        """Fails when any element of an output was written."""
+        fill = _pattern(self.array.nbytes).view(self.array.dtype)
+        assert_same_bits(self.array.ravel(), fill)
 
     def check_unchanged(self):
         """Fails when the array of a `guarded_copy` is no longer what it was."""
@@ -154,12 +160,17 @@ def _position(array, flat):
     return tuple(int(i) for i in np.unravel_index(flat, array.shape))
 
 
+@functools.cache
+def _libc():
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _between_guard_pages(size):
     """A uint8 array of whole pages, at least `size` long, with a forbidden page on each side."""
     page = mmap.PAGESIZE
     pages = -(-size // page)
     buffer = np.frombuffer(mmap.mmap(-1, (pages + 2) * page), np.uint8)
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     for forbidden in (buffer.ctypes.data, buffer.ctypes.data + (pages + 1) * page):
         if libc.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(page), 0):
             raise OSError(ctypes.get_errno(), "mprotect refused a guard page")
