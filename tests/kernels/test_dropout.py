@@ -145,13 +145,19 @@ def test_dropout_p_outside_zero_and_one_is_refused():
         refuse(dropout.dropout_backward, x, mask, Out((4,)), p, match="p must be between 0 and 1")
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_dropout_counter_out_of_range_is_refused(number):
+@pytest.mark.parametrize(
+    ("number", "name", "bits"), [(0, "seed", 64), (1, "step", 64), (2, "layer", 32)]
+)
+def test_dropout_counter_out_of_range_is_refused(number, name, bits):
     x, outputs = np.ones(4, np.float32), (Out((4,)), Out((4,), np.uint8))
-    for value in (-1, 2**64, 2**80):
+    for value in (-1, 2**bits, 2**bits + 1, 2**80, -(2**63)):
         keys = [1, 0, 0]
         keys[number] = value
-        refuse(dropout.dropout_forward, x, *outputs, 0.5, *keys, match="", error=OverflowError)
+        refuse(dropout.dropout_forward, x, *outputs, 0.5, *keys, match=name)
+    keys[number] = 1.5
+    refuse(dropout.dropout_forward, x, *outputs, 0.5, *keys, match="int", error=TypeError)
+    keys[number] = 2**bits - 1
+    run(dropout.dropout_forward, x, *outputs, 0.5, *keys)
 
 
 def test_dropout_shapes_that_disagree_are_refused():
