@@ -15,14 +15,14 @@ trap 'rm -rf "$work"' EXIT
 
 # 1. The sources only, so that nothing built without the sanitizers is reused.
 tar -C "$root" --exclude='*.so' --exclude='*.c' --exclude='__pycache__' -cf - \
-    setup.py pyproject.toml minicnn tests | tar -xf - -C "$work"
+    setup.py pyproject.toml LICENSE minicnn tests | tar -xf - -C "$work"
 cd "$work"
 
 # 2. The build, and the proof that it is instrumented.
 export MINICNN_SANITIZE=1
 "$python" setup.py -q build_ext --inplace -j 2
 for kernel in minicnn/kernels/*.so; do
-    nm -D "$kernel" | grep -q 'U __asan_report' || {
+    [[ $(nm -D "$kernel") == *__asan_report* ]] || {
         echo "$kernel was built without AddressSanitizer" >&2
         exit 1
     }
