@@ -4,6 +4,8 @@ The names below are the whole public API; `docs/` explains the rest.
 """
 
 from . import datasets
+from .callbacks import Callback, Checkpoint, CSVLog, DivergedError, EarlyStopping, StopOnNaN
+from .history import History
 from .layers import (
     GELU,
     AvgPool2d,
