@@ -59,3 +59,31 @@ def numbered_classes(labels: npt.NDArray[np.int64], source: str) -> tuple[str, .
             "number the classes from 0, as np.unique(labels, return_inverse=True)[1] does"
         )
     return tuple(str(k) for k in range(high + 1))
+
+
+def join_splits(
+    name: str, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None
+) -> Splits:
+    """The parts of one source, checked against each other.
+
+    Parts whose classes are numbered get the longest list of names, since a small part may lack
+    samples of the last classes.
+
+    Raises
+    ------
+    DataError
+        Images of different sizes or types, or a part without samples.
+    """
+    parts = {"train": train, "validation": validation, "test": test}
+    present = {key: part for key, part in parts.items() if part is not None}
+    for key, part in present.items():
+        if len(part.labels) == 0:
+            raise DataError(f"{name}: the {key} part holds no samples")
+        got, expected = (f"{p.images.dtype} {p.images.shape[1:]}" for p in (part, train))
+        if got != expected:
+            raise DataError(
+                f"{name}: the {key} images are {got}, expected {expected} as the train images"
+            )
+    classes = max((part.classes for part in present.values()), key=len)
+    joined = {key: part._replace(classes=classes) for key, part in present.items()}
+    return Splits(name, **joined)

@@ -134,7 +134,7 @@ def load_seed_model(path: str | os.PathLike[str], calibrate: Any = None) -> Sequ
     Parameters
     ----------
     calibrate : (N, 3, 224, 224) float32 or uint8, optional
-        Training images, prepared as for prediction; at least 32 of mixed classes are advisable.
+        Training images, prepared as for prediction; 8 or more of mixed classes.
         Only for files without statistics.
 
     Raises
@@ -228,7 +228,9 @@ def _check_values(where: str, key: str, values: Array) -> None:
     if peak > _LARGEST or (key.endswith(".weight") and peak < _SMALLEST_PEAK):
         raise CheckpointError(
             f"{where} has values up to {peak:.3g}, expected {_SMALLEST_PEAK:g} to {_LARGEST:g}; "
-            "the file is damaged, not written to its end, or of another program"
+            "the file is damaged, or of another program"
         )
+    if key.endswith(".weight") and not values[-1].any():  # the last filter, scale or row
+        raise CheckpointError(f"{where} ends in zeros; the file was not written to its end")
     if key.endswith(".running_var") and values.min() < 0:
         raise CheckpointError(f"{where} is negative ({values.min():.3g}); the file is damaged")

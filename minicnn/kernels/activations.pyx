@@ -165,7 +165,7 @@ cdef void silu_gradient(
 
 cdef apply(Forward f, const float[::1] x, float slope, float[::1] y, num_threads):
     """y = f(x), a block at a time. Raises ValueError when the lengths differ."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.shape[0])
     cdef Py_ssize_t n = x.shape[0], block
     check_shape("y", (y.shape[0],), (n,))
     if n == 0:
@@ -183,7 +183,7 @@ cdef apply_gradient(
     num_threads,
 ):
     """dx = f'(saved) dy, a block at a time. Raises ValueError when the lengths differ."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>saved.shape[0])
     cdef Py_ssize_t n = saved.shape[0], block
     check_shape("dy", (dy.shape[0],), (n,))
     check_shape("dx", (dx.shape[0],), (n,))
@@ -209,7 +209,9 @@ def relu_backward(
     apply_gradient(relu_gradient, saved, dy, 0.0, dx, num_threads)
 
 
-def leaky_relu_forward(const float[::1] x not None, float[::1] y not None, float slope, num_threads):
+def leaky_relu_forward(
+    const float[::1] x not None, float[::1] y not None, float slope, num_threads,
+):
     apply(leaky_relu, x, slope, y, num_threads)
 
 

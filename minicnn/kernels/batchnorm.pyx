@@ -33,7 +33,7 @@ def batchnorm_forward_train(
 
     Raises ValueError when shapes disagree or a channel has fewer than two values.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef Py_ssize_t C = x.shape[1], M = x.shape[0] * x.shape[2], c
     cdef double m, v
     check_not_empty("x", shape(x), first_axis=1)
@@ -74,7 +74,7 @@ def batchnorm_backward(
     dbias = sum dy,  dweight = sum dy xhat,
     dx = weight inv_std (dy - dbias / M - xhat dweight / M)
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef Py_ssize_t C = x.shape[1], c
     check_not_empty("x", shape(x), first_axis=1)
     check_shapes(shape(x), dy=dy, dx=dx)
@@ -93,7 +93,7 @@ def batchnorm_forward_eval(
     double eps, num_threads,
 ):
     """Normalise with the running statistics. Raises ValueError when shapes disagree."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef Py_ssize_t C = x.shape[1], c
     check_not_empty("x", shape(x), first_axis=1)
     check_shapes(shape(x), y=y)
@@ -112,7 +112,7 @@ def batchnorm_backward_eval(
     double eps, num_threads,
 ):
     """Gradients when the statistics are constants: dx = weight inv_std dy."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef Py_ssize_t C = x.shape[1], c
     check_not_empty("x", shape(x), first_axis=1)
     check_shapes(shape(x), dy=dy, dx=dx)

@@ -9,17 +9,22 @@ from operator import index
 from typing import Any
 
 MAX_THREADS = 1024
+SERIAL_WORK = 2**15  # below this much, waking the threads takes longer than the work
 INT32_MAX = 2**31 - 1
 
 Shape = tuple[int, ...]
 
 
-def check_threads(num_threads: int) -> int:
-    """Return `num_threads` as an int in 1..MAX_THREADS."""
+def check_threads(num_threads: int, work: float) -> int:
+    """Return how many threads to use: `num_threads`, or 1 when they would not pay.
+
+    `work` counts elementary operations, roughly: a multiply-add, or an element passed over. The
+    number of threads must lie in 1..MAX_THREADS.
+    """
     threads = index(num_threads)
     if not 1 <= threads <= MAX_THREADS:
         raise ValueError(f"num_threads must be between 1 and {MAX_THREADS}, got {threads}")
-    return threads
+    return threads if work >= SERIAL_WORK else 1
 
 
 def check_shape(name: str, got: Shape, expected: Shape) -> None:

@@ -47,17 +47,17 @@ def conv2d_forward(
 
     Raises ValueError for shapes or a geometry that do not fit.
     """
-    cdef int threads = check_threads(num_threads)
     geometry = check_geometry(shape(x), shape(weight), shape(y), stride_h, stride_w,
                               pad_top, pad_left, dilation_h, dilation_w, groups)
     cdef Sizes s = geometry.sizes()
+    cdef int threads = check_threads(num_threads, <double>s.N * s.K * s.P * s.T)
     cdef const float* start = NULL
     if bias is not None:
         check_shape("bias", (bias.shape[0],), (s.K,))
         start = &bias[0]
     if s.N == 0:
         return
-    cdef const float[:, :, :, ::1] image = geometry.add_border(np.asarray(x))         # (N, C, Hp, Wp)
+    cdef const float[:, :, :, ::1] image = geometry.add_border(np.asarray(x))  # (N, C, Hp, Wp)
     # (G, Kg, T) -> blocks of 8 output channels side by side.
     cdef const float[:, :, :, ::1] panels = pack_lanes(
         np.asarray(weight).reshape(s.G, s.Kg, s.T).transpose(0, 2, 1), LANES)
@@ -115,10 +115,10 @@ def conv2d_backward_input(
 
     Raises ValueError for shapes or a geometry that do not fit.
     """
-    cdef int threads = check_threads(num_threads)
     geometry = check_geometry(shape(dx), shape(weight), shape(dy), stride_h, stride_w,
                               pad_top, pad_left, dilation_h, dilation_w, groups)
     cdef Sizes s = geometry.sizes()
+    cdef int threads = check_threads(num_threads, <double>s.N * s.K * s.P * s.T)
     if s.N == 0:
         return
     cdef float[:, :, :, ::1] image = dx                             # (N, C, Hp, Wp)
@@ -193,10 +193,10 @@ def conv2d_backward_weight(
 
     Raises ValueError for shapes or a geometry that do not fit.
     """
-    cdef int threads = check_threads(num_threads)
     geometry = check_geometry(shape(x), shape(dweight), shape(dy), stride_h, stride_w,
                               pad_top, pad_left, dilation_h, dilation_w, groups)
     cdef Sizes s = geometry.sizes()
+    cdef int threads = check_threads(num_threads, <double>s.N * s.K * s.P * s.T)
     if dbias is not None:
         check_shape("dbias", (dbias.shape[0],), (s.K,))
     if s.N == 0:
@@ -204,7 +204,7 @@ def conv2d_backward_weight(
         if dbias is not None:
             dbias[...] = 0.0
         return
-    cdef const float[:, :, :, ::1] image = geometry.add_border(np.asarray(x))         # (N, C, Hp, Wp)
+    cdef const float[:, :, :, ::1] image = geometry.add_border(np.asarray(x))  # (N, C, Hp, Wp)
     cdef const Py_ssize_t[::1] pixel = geometry.pixel_table()
     cdef const Py_ssize_t[::1] tap = geometry.tap_table()
     # A slot is a run of samples with a gradient of its own; the batch alone says how many.

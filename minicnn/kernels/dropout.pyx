@@ -34,7 +34,7 @@ def dropout_forward(
 
     Raises ValueError when lengths differ or p is not in [0, 1].
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, 4.0 * x.shape[0])
     cdef double rate = check_probability("p", p)
     cdef Py_ssize_t n = x.shape[0], block
     check_shape("y", (y.shape[0],), (n,))
@@ -51,7 +51,7 @@ def dropout_backward(
     p, num_threads,
 ):
     """dx = dy / (1 - p) where kept, else 0. Raises ValueError as the forward pass does."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>dy.shape[0])
     cdef float scale = kept_scale(check_probability("p", p))
     cdef Py_ssize_t n = dy.shape[0], block
     check_shape("mask", (mask.shape[0],), (n,))
@@ -72,7 +72,7 @@ def dropout2d_forward(
 
     Raises ValueError when shapes disagree, C or S is 0, or p is not in [0, 1].
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef double rate = check_probability("p", p)
     check_planes(x, y, mask, "y")
     if x.shape[0] == 0:
@@ -88,7 +88,7 @@ def dropout2d_backward(
     p, num_threads,
 ):
     """dx = dy / (1 - p) in the planes that were kept, else 0. Raises as the forward pass."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>dy.size)
     cdef float scale = kept_scale(check_probability("p", p))
     check_planes(dy, dx, mask, "dx")
     if dy.shape[0]:

@@ -35,8 +35,8 @@ def linear_forward(
     num_threads,
 ):
     """y = x Wᵀ + bias. Raises ValueError when shapes disagree or I or O is 0."""
-    cdef int threads = check_threads(num_threads)
     cdef Py_ssize_t N = x.shape[0], I = x.shape[1], O = weight.shape[0]
+    cdef int threads = check_threads(num_threads, <double>N * I * O)
     check_not_empty("weight", (O, weight.shape[1]))
     check_shape("weight", (O, weight.shape[1]), (O, I))
     check_shape("y", (y.shape[0], y.shape[1]), (N, O))
@@ -58,8 +58,8 @@ def linear_backward_input(
     num_threads,
 ):
     """dx = dy W. Raises ValueError when shapes disagree or I or O is 0."""
-    cdef int threads = check_threads(num_threads)
     cdef Py_ssize_t N = dy.shape[0], O = weight.shape[0], I = weight.shape[1]
+    cdef int threads = check_threads(num_threads, <double>N * I * O)
     check_not_empty("weight", (O, I))
     check_shape("dy", (N, dy.shape[1]), (N, O))
     check_shape("dx", (dx.shape[0], dx.shape[1]), (N, I))
@@ -81,8 +81,8 @@ def linear_backward_weight(
 
     Raises ValueError when shapes disagree or I or O is 0.
     """
-    cdef int threads = check_threads(num_threads)
     cdef Py_ssize_t N = x.shape[0], I = x.shape[1], O = dy.shape[1]
+    cdef int threads = check_threads(num_threads, <double>N * I * O)
     check_not_empty("x", (N, I), first_axis=1)
     check_not_empty("dy", (dy.shape[0], O), first_axis=1)
     check_shape("dy", (dy.shape[0], O), (N, O))

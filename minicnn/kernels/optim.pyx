@@ -37,7 +37,7 @@ def sgd_step(
 
     Raises ValueError when lengths differ, or momentum is used without a buffer.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>param.shape[0])
     cdef Py_ssize_t n = param.shape[0], block
     check_shapes((n,), grad=grad, buffer=buffer)
     if momentum != 0.0 and buffer is None:
@@ -85,7 +85,7 @@ def adam_step(
 
     `step` counts from 1. Raises ValueError when lengths differ or step < 1.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>param.shape[0])
     cdef double t = check_at_least("step", step, 1)
     cdef Py_ssize_t n = param.shape[0], block
     check_shapes((n,), grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
@@ -126,7 +126,7 @@ def grad_norm(const float[::1] grad not None, num_threads=1):
     The sum is in double over blocks of fixed size, added in order: the same bits for any
     number of threads.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>grad.shape[0])
     cdef Py_ssize_t n = grad.shape[0], blocks = (n + BLOCK - 1) // BLOCK, block
     cdef double[::1] partial = np.empty(blocks, np.float64)
     cdef double total = 0.0
@@ -153,7 +153,7 @@ cdef double square_sum(const float* x, Py_ssize_t first, Py_ssize_t last) noexce
 
 def scale(float[::1] grad not None, float factor, num_threads):
     """grad *= factor, in place."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>grad.shape[0])
     cdef Py_ssize_t n = grad.shape[0], block
     for block in prange((n + BLOCK - 1) // BLOCK, nogil=True,
                         num_threads=threads, use_threads_if=threads > 1):

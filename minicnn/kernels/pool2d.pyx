@@ -33,7 +33,7 @@ def max_pool2d_forward(
 
     Raises ValueError for shapes or windows that do not fit.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef Window w = check_window(shape(x), shape(y), k_h, k_w, s_h, s_w, pad_h, pad_w)
     check_shape("indices", index_shape(indices), shape(y))
     if w.H * w.W > INT32_MAX:
@@ -76,7 +76,7 @@ def max_pool2d_backward(
 
     Raises ValueError when shapes disagree or an index lies outside its plane.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>dx.size)
     cdef Py_ssize_t b, i, C = dx.shape[1], size = dx.shape[2] * dx.shape[3]
     cdef Py_ssize_t windows = dy.shape[2] * dy.shape[3]
     check_not_empty("dx", shape(dx), first_axis=1)
@@ -116,7 +116,7 @@ def avg_pool2d_forward(
 
     Raises ValueError for shapes or windows that do not fit.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>x.size)
     cdef Window w = check_window(shape(x), shape(y), k_h, k_w, s_h, s_w, pad_h, pad_w)
     w.count_include_pad = count_include_pad
     cdef Py_ssize_t b, C = x.shape[1]
@@ -165,7 +165,7 @@ def avg_pool2d_backward(
 
     Raises ValueError for shapes or windows that do not fit.
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, <double>dx.size)
     cdef Window w = check_window(shape(dx), shape(dy), k_h, k_w, s_h, s_w, pad_h, pad_w)
     w.count_include_pad = count_include_pad
     cdef Py_ssize_t b, C = dx.shape[1]

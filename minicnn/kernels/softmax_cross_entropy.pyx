@@ -26,7 +26,7 @@ from minicnn.kernels.checks import (
 
 def softmax(const float[:, ::1] logits not None, float[:, ::1] out not None, num_threads):
     """out = softmax of each row of logits, both (N, K). Raises ValueError when shapes differ."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, 10.0 * logits.size)
     cdef Py_ssize_t n
     check_matrix("out", logits, out)
     for n in prange(logits.shape[0], nogil=True, num_threads=threads, use_threads_if=threads > 1):
@@ -46,7 +46,7 @@ def softmax_cross_entropy_forward(
     Raises ValueError when shapes disagree, label_smoothing is not in [0, 1], or a label is out
     of range (checked before anything is written).
     """
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, 10.0 * logits.size)
     cdef double smoothing = check_probability("label_smoothing", label_smoothing)
     cdef Py_ssize_t N = logits.shape[0], K = logits.shape[1], n
     cdef double total = 0.0, weight_sum = 0.0
@@ -96,7 +96,7 @@ def softmax_cross_entropy_backward(
     num_threads,
 ):
     """The gradient of the mean loss. Raises ValueError as the forward pass does."""
-    cdef int threads = check_threads(num_threads)
+    cdef int threads = check_threads(num_threads, 4.0 * probabilities.size)
     cdef double smoothing = check_probability("label_smoothing", label_smoothing)
     cdef Py_ssize_t N = probabilities.shape[0], K = probabilities.shape[1], n, k
     cdef double weight_of_all = K
