@@ -110,7 +110,7 @@ class BatchNorm(Layer):
         mean, var = self.running_mean, self.running_var
         if not self.training:
             kernel.batchnorm_forward_eval(x3, weight, bias, mean, var, y, self.eps, threads)
-            self.save_for_backward(x3, mean.copy(), 1 / np.sqrt(var + np.float32(self.eps)), False)
+            self.save_for_backward(x3, mean.copy(), var.copy(), False)
             return y.reshape(x.shape)
         if x3.shape[0] * x3.shape[2] < 2:
             raise ShapeError(
@@ -131,17 +131,15 @@ class BatchNorm(Layer):
         After a training forward it goes through the batch's mean and variance; after an
         evaluation forward the statistics are constants.
         """
-        x3, mean, inv_std, through_statistics = self.saved()
+        x3, mean, spread, through_statistics = self.saved()
         given = np.shape(dy)
         dy = self.prepare_gradient(np.reshape(dy, x3.shape), x3.shape)
         dx = np.empty_like(x3)
-        pass_back = (
-            kernel.batchnorm_backward if through_statistics else kernel.batchnorm_backward_eval
-        )
-        pass_back(
-            dy, x3, self.weight.data, mean, inv_std, dx,
-            self.weight.grad, self.bias.grad, get_num_threads(),
-        )  # fmt: skip
+        arrays = (dy, x3, self.weight.data, mean, spread, dx, self.weight.grad, self.bias.grad)
+        if through_statistics:  # spread is 1/√(var + eps) of the batch
+            kernel.batchnorm_backward(*arrays, get_num_threads())
+        else:  # spread is the running variance
+            kernel.batchnorm_backward_eval(*arrays, self.eps, get_num_threads())
         return dx.reshape(given)
 
 

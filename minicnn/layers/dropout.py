@@ -23,6 +23,9 @@ class Dropout(Layer):
         0 to 1.
     """
 
+    forward_kernel = staticmethod(kernel.dropout_forward)
+    backward_kernel = staticmethod(kernel.dropout_backward)
+
     def __init__(self, p: float = 0.5):
         super().__init__()
         self.p = real_number(p, "p", maximum=1.0)
@@ -34,9 +37,13 @@ class Dropout(Layer):
         super().reset_parameters(seed, stream)
         self.seed, self.stream, self.step = seed, stream, 0
 
-    def mask_size(self, x: FloatArray) -> int:
-        """How many independent choices are made for the batch `x`."""
-        return x.size
+    def planes(self, x: FloatArray) -> FloatArray:
+        """A view of `x` in the kernel's shape: here one long row, each value its own choice."""
+        return x.reshape(-1)
+
+    def mask_shape(self, x: FloatArray) -> Shape:
+        """Shape of the independent choices that are made for the batch `x`."""
+        return (x.size,)
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Any shape → the same shape; in evaluation `x` itself."""
@@ -44,9 +51,9 @@ class Dropout(Layer):
         if not self.training:
             self.save_for_backward(None, x.shape)
             return x
-        y, mask = np.empty_like(x), np.empty(self.mask_size(x), np.uint8)
-        kernel.dropout_forward(
-            x.reshape(mask.size, -1), y.reshape(mask.size, -1), mask,
+        y, mask = np.empty_like(x), np.empty(self.mask_shape(x), np.uint8)
+        self.forward_kernel(
+            self.planes(x), self.planes(y), mask,
             self.p, self.seed, self.step, self.stream, get_num_threads(),
         )  # fmt: skip
         self.step += 1
@@ -60,8 +67,7 @@ class Dropout(Layer):
         if mask is None:
             return dy
         dx = np.empty_like(dy)
-        rows = (mask.size, -1)
-        kernel.dropout_backward(dy.reshape(rows), mask, dx.reshape(rows), self.p, get_num_threads())
+        self.backward_kernel(self.planes(dy), mask, self.planes(dx), self.p, get_num_threads())
         return dx
 
 
@@ -71,6 +77,9 @@ class Dropout2d(Dropout):
     Source: Tompson et al., "Efficient object localization using convolutional networks" (2015).
     """
 
+    forward_kernel = staticmethod(kernel.dropout2d_forward)
+    backward_kernel = staticmethod(kernel.dropout2d_backward)
+
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3:
             raise ShapeError(
@@ -78,5 +87,8 @@ class Dropout2d(Dropout):
             )
         return input_shape
 
-    def mask_size(self, x: FloatArray) -> int:
-        return math.prod(x.shape[:2])
+    def planes(self, x: FloatArray) -> FloatArray:
+        return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+
+    def mask_shape(self, x: FloatArray) -> Shape:
+        return x.shape[:2]
