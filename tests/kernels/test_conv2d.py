@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import reference
 from checks import assert_close, sum_tolerance
-from minicnn.kernels.conv2d import conv2d_backward_input, conv2d_backward_weight, conv2d_forward
 
 from kernels.conv2d_cases import LISTED, Case, random_case
 from kernels.harness import (
@@ -16,6 +15,7 @@ from kernels.harness import (
     refuse_wrong_arrays,
     run,
 )
+from minicnn.kernels.conv2d import conv2d_backward_input, conv2d_backward_weight, conv2d_forward
 
 
 def arrays(case, seed=0):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import reference
 from checks import assert_close, sum_tolerance
-from minicnn.kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
 
 from kernels.harness import Out, normal, refuse, refuse_threads, refuse_wrong_arrays, run
+from minicnn.kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
 
 # Every tail of a block of 8 or 16, both sides of the blocks of 64 rows and 512 terms.
 SIZES = {

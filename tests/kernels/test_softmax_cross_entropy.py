@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import reference
 from checks import UNIT_ROUNDOFF, assert_close
+
+from kernels.harness import Out, float32, normal, refuse, refuse_threads, refuse_wrong_arrays, run
 from minicnn.kernels.softmax_cross_entropy import (
     count_correct,
     softmax,
     softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
-
-from kernels.harness import Out, float32, normal, refuse, refuse_threads, refuse_wrong_arrays, run
 
 # Computed in double and rounded once; twice that for the last digit of exp.
 TOLERANCE = 2 * UNIT_ROUNDOFF
