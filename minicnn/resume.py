@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import checkpoint
+from .arguments import whole_number
 from .callbacks import Callback
 from .checkpoint import CheckpointError
 from .history import History
@@ -93,32 +94,34 @@ class StateFile:
                 f"{self.path}: holds no training state to resume from; give the state_file of "
                 "an earlier fit (a saved model is read by minicnn.load)"
             )
-        found = _unplain(found)
-        self._refuse_another_run(found)
         try:
+            found = _unplain(found)
+            self._refuse_another_run(found)
             with signals_deferred():
                 self._restore(tensors, found)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{self.path}: does not fit this run: {error}") from error
+        except KeyError as error:
+            raise CheckpointError(f"{self.path}: it lacks {error}; use another copy") from error
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
 
     def _refuse_another_run(self, found: Mapping[str, Any]) -> None:
         here = {"model": self.run.model.metadata(), **self.arguments}
-        there = {"model": found.get("model"), **(found.get("arguments") or {})}
+        there = {"model": found["model"], **found["arguments"]}
         differences = [
             f"  {name}: it has {_short(was)}, this run has {_short(now)}"
             for name, was, now in _differences(there, here)
             if name not in MAY_DIFFER
         ]
         if differences:
-            raise CheckpointError(
-                f"{self.path}: is of another run, so resuming from it would give neither; use "
+            raise ValueError(
+                "the state is of another run, so resuming from it would give neither; use "
                 "what it was started with, or start anew with resume=False\n"
                 + "\n".join(differences)
             )
         if found["epoch"] > self.run.plan.epochs:
-            raise CheckpointError(
-                f"{self.path}: {found['epoch']} epochs are done already; "
-                f"expected epochs of at least that, got {self.run.plan.epochs}"
+            raise ValueError(
+                f"{found['epoch']} epochs are done already; expected epochs of at least that, "
+                f"got {self.run.plan.epochs}"
             )
 
     def _restore(self, tensors: Arrays, found: Mapping[str, Any]) -> None:
@@ -133,7 +136,7 @@ class StateFile:
             arrays = _without_prefix(f"callback.{i}", tensors)
             callback.load_state(_join(found["callbacks"][i], arrays))
         run.history.rows[:] = History.from_json(found["history"])
-        run.epoch = found["epoch"]
+        run.epoch = whole_number(found["epoch"], "epoch", 0)
 
 
 # --- what a run was started with --------------------------------------------------------------

@@ -143,20 +143,18 @@ class Sequential(Chain):
         state_file : path or None
             Where to write, before the first epoch and after each, all that is needed to resume.
         resume : bool
-            Go on from `state_file`, to the same bits as without the interruption. All other
-            arguments must be as before, except `epochs`, which may be larger.
+            Go on from `state_file`, to the same bits as if never interrupted. The other
+            arguments must be as before; only `epochs` may be larger.
 
         Returns
         -------
         History
-            Per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
+            A row per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
 
         Raises
         ------
-        DivergedError
-            When a loss or a weight becomes NaN or infinite.
-        CheckpointError
-            When `state_file` is damaged or of another run.
+        DivergedError, CheckpointError
+            A loss or weight is NaN or infinite; `state_file` is damaged or of another run.
         """
         plan = training.Plan(
             x, y, epochs, batch_size, optimizer, loss or CrossEntropyLoss(),
