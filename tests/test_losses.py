@@ -221,9 +221,9 @@ def test_constructor_with_a_wrong_argument_names_it(arguments, error, message):
     [
         (np.zeros(3), [0], ValueError, r"logits have shape \(3,\); expected \(N, K\)"),
         (np.zeros((0, 3)), np.zeros(0, int), ValueError, r"logits have shape \(0, 3\)"),
-        (np.zeros((2, 3), int), [0, 0], TypeError, "dtype int64"),
-        (np.zeros((2, 3)), [0], ValueError, "1 labels for 2 samples"),
-        (np.zeros((2, 3)), [0.0, 1.0], TypeError, "labels have dtype float64"),
+        (np.zeros((2, 3), int), [0, 0], TypeError, "got int64"),
+        (np.zeros((2, 3)), [0], ValueError, "got 1 for 2 samples"),
+        (np.zeros((2, 3)), [0.0, 1.0], TypeError, "labels must be integers, got float64"),
         (np.zeros((1, 3)), [[0, 0, 1]], ValueError, "one-hot"),
         (np.zeros((2, 3)), [0, 3], ValueError, r"labels\[1\] is 3; .* 0\.\.2"),
         (np.zeros((2, 3)), [-1, 0], ValueError, r"labels\[0\] is -1; .* 0\.\.2"),

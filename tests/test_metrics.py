@@ -90,7 +90,7 @@ def test_metrics_equal_scikit_learn():
     [
         (lambda: accuracy([0, 1], [0]), ValueError, "2 labels and 1 predictions"),
         (lambda: accuracy(np.zeros(0, int), np.zeros(0, int)), ValueError, "no labels"),
-        (lambda: accuracy([0.0], [0]), TypeError, "dtype float64"),
+        (lambda: accuracy([0.0], [0]), TypeError, "got float64"),
         (lambda: accuracy([[0]], [0]), ValueError, r"shape \(1, 1\)"),
         (lambda: confusion_matrix([0, 3], [0, 0], 3), ValueError, "label 1 is 3; expected 0 to 2"),
         (lambda: confusion_matrix([0], [-1], 3), ValueError, "prediction 0 is -1"),
@@ -101,7 +101,7 @@ def test_metrics_equal_scikit_learn():
         (lambda: per_class([[-1]]), ValueError, "the matrix holds -1"),
         (lambda: top_k_accuracy([0], [[1, 2]], 1), TypeError, "scores have dtype int64"),
         (lambda: top_k_accuracy([0], [1.0, 2.0], 1), ValueError, r"scores have shape \(2,\)"),
-        (lambda: top_k_accuracy([0, 1], [[1.0, 2.0]], 1), ValueError, "2 labels for 1 samples"),
+        (lambda: top_k_accuracy([0, 1], [[1.0, 2.0]], 1), ValueError, "got 2 for 1 samples"),
         (lambda: top_k_accuracy([2], [[1.0, 2.0]], 1), ValueError, "label 0 is 2"),
         (lambda: top_k_accuracy([0], [[1.0, 2.0]]), ValueError, "k is 5; expected 1 to 2"),
     ],
