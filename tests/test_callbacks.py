@@ -4,12 +4,12 @@ import csv
 import errno
 
 import pytest
+from training_checks import digits, linear_net, state_bytes
 
 import minicnn as mc
 from minicnn import durable
 from minicnn.history import COLUMNS
 from minicnn.plan import Run
-from training_checks import digits, linear_net, state_bytes
 
 
 class Script:
@@ -48,7 +48,7 @@ def play(callback, values, metric="val_loss"):
     return stopped, run
 
 
-# --- early stopping -----------------------------------------------------------------------------
+# --- early stopping --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_monitoring_an_unknown_column_names_those_there_are():
         play(mc.EarlyStopping("top5_accuracy"), [1.0])
 
 
-# --- checkpoints -----------------------------------------------------------------------------------
+# --- checkpoints -----------------------------------------------------------------------------
 
 
 def test_checkpoint_of_the_best_saves_at_improvements_only():
@@ -202,7 +202,7 @@ def test_checkpoint_on_a_full_disk_stops_the_training_and_keeps_the_old_file(tmp
     assert path.read_bytes() == before
 
 
-# --- the log ------------------------------------------------------------------------------------------
+# --- the log ---------------------------------------------------------------------------------
 
 
 def log_training(path, epochs, validation=True):

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_checks import digits, folder_bytes, small_net, state_bytes
 
 import minicnn as mc
 from minicnn import checkpoint
 from minicnn.schedulers import (
-    CosineAnnealingLR, LinearWarmup, OneCycleLR, ReduceLROnPlateau, StepLR,
-)  # fmt: skip
-from training_checks import digits, folder_bytes, small_net, state_bytes
+    CosineAnnealingLR,
+    LinearWarmup,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 EPOCHS, BATCHES = 5, 4  # of 60 samples in batches of 16: the last one is short
 
@@ -97,7 +101,7 @@ def folders(tmp_path):
     return tmp_path / "whole", tmp_path / "parts"
 
 
-# --- the same bytes -----------------------------------------------------------------------------
+# --- the same bytes --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -193,9 +197,17 @@ def one_weight(tensors, metadata):
 
 @pytest.mark.parametrize(
     "spoil",
-    [zero_momentum, change_statistics, forget_dropout, forget_schedule, change_best, forget_epoch,
-     change_history, one_weight],
-)  # fmt: skip
+    [
+        zero_momentum,
+        change_statistics,
+        forget_dropout,
+        forget_schedule,
+        change_best,
+        forget_epoch,
+        change_history,
+        one_weight,
+    ],
+)
 def test_comparison_with_a_part_of_the_state_lost_notices_it(spoil, folders):
     whole, parts = folders
     train(whole)
@@ -207,7 +219,7 @@ def test_comparison_with_a_part_of_the_state_lost_notices_it(spoil, folders):
     assert folder_bytes(parts) != folder_bytes(whole)
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------
 
 
 def refuse(folder, *messages, **changes):
@@ -324,7 +336,7 @@ def test_load_of_a_state_file_says_that_it_is_no_model(tmp_path):
         mc.load(tmp_path / "last.safetensors")
 
 
-# --- the state of a user's own callback --------------------------------------------------------------
+# --- the state of a user's own callback ------------------------------------------------------
 
 
 class Average(mc.Callback):
@@ -361,7 +373,7 @@ def test_resume_brings_back_the_state_of_any_callback(folders):
     )
 
 
-# --- kill -9 ----------------------------------------------------------------------------------------------
+# --- kill -9 ---------------------------------------------------------------------------------
 
 
 def child():

@@ -7,12 +7,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from training_checks import digits, linear_net, small_net, state_bytes, with_nan
 
 import minicnn as mc
 from minicnn.data.batches import batches
 from minicnn.schedulers import OneCycleLR, ReduceLROnPlateau, StepLR
 from minicnn.training import Plan
-from training_checks import digits, linear_net, small_net, state_bytes, with_nan
 
 
 def train(model=None, epochs=2, batch_size=64, data=None, **arguments):
@@ -147,7 +147,7 @@ def test_last_short_batch_by_default_is_trained_on():
     assert spy.seen == [64, 128, 192, 200]
 
 
-# --- callbacks and schedules -------------------------------------------------------------------
+# --- callbacks and schedules -----------------------------------------------------------------
 
 
 def test_callbacks_are_told_everything_in_order():
@@ -216,7 +216,7 @@ def test_schedule_on_a_plateau_gets_the_validation_metric(mode, metric):
     assert seen == history[metric]
 
 
-# --- the mode -----------------------------------------------------------------------------------
+# --- the mode --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -235,7 +235,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
     assert not model.training
 
 
-# --- what it refuses ---------------------------------------------------------------------------
+# --- what it refuses -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
         ({"x": np.zeros((5, 64), np.int32)}, TypeError, "int32"),
         ({"x": np.zeros((0, 64), np.float32), "y": []}, ValueError, r"\(0, 64\)"),
         ({"x": np.zeros(5, np.float32)}, ValueError, r"\(5,\)"),
-        ({"y": np.zeros(4, int)}, ValueError, "4 labels for 5 samples"),
+        ({"y": np.zeros(4, int)}, ValueError, "4 for 5 samples"),
         ({"y": np.zeros(5)}, TypeError, "float64"),
         ({"clip_norm": -1}, ValueError, "clip_norm is -1"),
         ({"clip_norm": math.nan}, ValueError, "clip_norm is nan"),
@@ -260,7 +260,11 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
             ValueError,
             r"\(8,\); expected \(64,\)",
         ),
-        ({"validation_data": (np.zeros((2, 64), np.float32), [0])}, ValueError, "1 labels for 2"),
+        (
+            {"validation_data": (np.zeros((2, 64), np.float32), [0])},
+            ValueError,
+            "1 for 2 samples",
+        ),
     ],
 )
 def test_plan_with_a_wrong_argument_is_refused(change, error, message):
@@ -303,7 +307,7 @@ def test_fit_when_the_last_batch_holds_one_sample_of_many_values_trains_on_it():
     assert steps == 3 and model.generator_steps() == {"4": 3}
 
 
-# --- divergence ----------------------------------------------------------------------------------
+# --- divergence ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", [0, 70, 199])
@@ -366,7 +370,7 @@ def test_fit_with_a_huge_learning_rate_names_the_step_and_keeps_finite_weights()
     assert all(np.isfinite(array).all() for array in model.state_dict().values())
 
 
-# --- Ctrl-C ------------------------------------------------------------------------------------
+# --- Ctrl-C ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
@@ -398,7 +402,7 @@ def test_fit_with_ctrl_c_inside_the_optimizers_step_finishes_the_step_first():
     assert state_bytes(model) == expected
 
 
-# --- memory and silence ----------------------------------------------------------------------------
+# --- memory and silence ----------------------------------------------------------------------
 
 
 def test_fit_over_many_epochs_does_not_grow_in_memory():
