@@ -2,7 +2,10 @@
 
 import gc
 import math
+import os
+import random
 import signal
+import threading
 import tracemalloc
 
 import numpy as np
@@ -400,6 +403,36 @@ def test_fit_with_ctrl_c_inside_the_optimizers_step_finishes_the_step_first():
         train(model, 3, 200, optimizer=optimizer)
     assert optimizer.steps == 1
     assert state_bytes(model) == expected
+
+
+def at_boundary(steps):
+    """Model state and Dropout counters after that many whole steps, made by hand."""
+    (x, y), _ = digits()
+    model = small_net().build((1, 8, 8))
+    optimizer, loss_fn = mc.Adam(model.parameters()), mc.CrossEntropyLoss()
+    for epoch in range(steps // 4 + 1):
+        for xb, yb in batches(x, y, 64, shuffle=True, seed=0, epoch=epoch):
+            if optimizer.steps == steps:
+                break
+            model.train_step(xb, yb, loss_fn, optimizer)
+    return state_bytes(model), model.generator_steps()
+
+
+@pytest.mark.slow
+def test_fit_with_ctrl_c_at_random_moments_always_leaves_whole_steps():
+    delays, reached = random.Random(0), set()
+    for _ in range(25):
+        model = small_net()
+        optimizer = mc.Adam(model.build((1, 8, 8)).parameters())
+        delay = delays.uniform(0.002, 0.03)
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            train(model, 10_000, optimizer=optimizer, validation_data=digits()[1])
+        timer.join()
+        assert (state_bytes(model), model.generator_steps()) == at_boundary(optimizer.steps)
+        reached.add(optimizer.steps)
+    assert len(reached) > 5, "the signals must land in different steps"
 
 
 # --- memory and silence ----------------------------------------------------------------------
