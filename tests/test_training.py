@@ -4,9 +4,11 @@ import gc
 import math
 import os
 import random
+import re
 import signal
 import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -460,3 +462,15 @@ def test_fit_over_many_epochs_does_not_grow_in_memory():
 def test_fit_prints_nothing(capfd):
     train()
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "training.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+    assert len(blocks) == 3
+    assert names["history"]["epoch"] == [1, 2, 3, 4, 5]
+    assert names["history"]["seconds"][:3] == [None] * 3
