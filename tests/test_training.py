@@ -252,7 +252,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
         ({"x": np.zeros((5, 64), np.int32)}, TypeError, "int32"),
         ({"x": np.zeros((0, 64), np.float32), "y": []}, ValueError, r"\(0, 64\)"),
         ({"x": np.zeros(5, np.float32)}, ValueError, r"\(5,\)"),
-        ({"y": np.zeros(4, int)}, ValueError, "4 for 5 samples"),
+        ({"y": np.zeros(4, int)}, ValueError, "got 4 for 5 samples"),
         ({"y": np.zeros(5)}, TypeError, "float64"),
         ({"clip_norm": -1}, ValueError, "clip_norm is -1"),
         ({"clip_norm": math.nan}, ValueError, "clip_norm is nan"),
@@ -265,11 +265,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
             ValueError,
             r"\(8,\); expected \(64,\)",
         ),
-        (
-            {"validation_data": (np.zeros((2, 64), np.float32), [0])},
-            ValueError,
-            "1 for 2 samples",
-        ),
+        ({"validation_data": (np.zeros((2, 64), np.float32), [0])}, ValueError, "got 1 for 2"),
     ],
 )
 def test_plan_with_a_wrong_argument_is_refused(change, error, message):
