@@ -11,11 +11,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 ROOT = Path(__file__).parent.parent
 
-# Read when the OpenMP runtime is loaded, so it stands before any import of minicnn. Waiting
-# threads sleep instead of spinning: on a busy machine, tests with more threads than cores
-# spend nearly all their time spinning otherwise (test_determinism.py: 54 s against 7 s).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

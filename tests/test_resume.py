@@ -1,5 +1,6 @@
 """A resumed run equals one that was never stopped, byte for byte; another run is refused."""
 
+import errno
 import os
 import random
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from training_checks import digits, folder_bytes, small_net, state_bytes
 
 import minicnn as mc
-from minicnn import checkpoint
+from minicnn import checkpoint, durable
 from minicnn.schedulers import (
     CosineAnnealingLR,
     LinearWarmup,
@@ -157,6 +158,21 @@ def test_state_file_is_written_before_the_first_epoch(tmp_path):
 
 def test_state_file_is_that_of_the_last_whole_epoch(tmp_path):
     interrupt(tmp_path, stop=(3, 2))
+    assert checkpoint.read(tmp_path / "last.safetensors")[1]["epoch"] == 2
+
+
+def test_state_file_on_a_full_disk_is_that_of_the_epoch_before(tmp_path, monkeypatch):
+    class FillDisk(mc.Callback):
+        def on_epoch_end(self, run):
+            if run.epoch == 3:
+                monkeypatch.setattr(durable.os, "write", full)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left.*last.safetensors") as caught:
+        train(tmp_path, callbacks=[FillDisk()])
+    assert durable.is_disk_full(caught.value)
     assert checkpoint.read(tmp_path / "last.safetensors")[1]["epoch"] == 2
 
 

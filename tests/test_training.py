@@ -172,6 +172,17 @@ def test_callbacks_after_an_error_are_closed():
     assert spy.events[-1] == "close" and "train end" not in spy.events
 
 
+def test_callbacks_when_one_fails_to_close_are_all_closed():
+    class Fail(mc.Callback):
+        def close(self, run):
+            raise OSError("no")
+
+    before, after = Spy(), Spy()
+    with pytest.raises(OSError, match="no"):
+        train(callbacks=[before, Fail(), after])
+    assert before.events[-1] == after.events[-1] == "close"
+
+
 def test_request_stop_ends_with_the_present_epoch():
     class Stop(mc.Callback):
         def on_batch_end(self, run):
