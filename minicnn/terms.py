@@ -131,8 +131,8 @@ def _(layer: BatchNorm, of: str, index: Index, x: FloatArray, dy: FloatArray) ->
     if of == "bias":
         return Rule("dbias[c] = Σ dy", [term(("dy", dy, p)) for p in places])
     if of == "weight":
-        terms = [term(("dy", dy, p), ("x̂", (float(x[p]) - mean) * inv_std)) for p in places]
-        return Rule("dweight[c] = Σ dy · x̂,  x̂ = (x − mean) · inv_std", terms, notes)
+        terms = [term(("dy", dy, p), ("x_hat", (float(x[p]) - mean) * inv_std)) for p in places]
+        return Rule("dweight[c] = Σ dy · x_hat,  x_hat = (x − mean) · inv_std", terms, notes)
     terms = [term(*scale, ("dy", dy, index))]
     if not layer.training:
         return Rule("dx = weight[c] · inv_std · dy", terms, notes)
@@ -140,8 +140,8 @@ def _(layer: BatchNorm, of: str, index: Index, x: FloatArray, dy: FloatArray) ->
     x_hat = (channel - mean) * inv_std
     own = (float(x[index]) - mean) * inv_std
     terms.append(term(*scale, ("−mean(dy)", -dys.mean())))
-    terms.append(term(*scale, ("x̂", own), ("−mean(dy·x̂)", -(dys * x_hat).mean())))
-    return Rule("dx = weight[c] · inv_std · (dy − mean(dy) − x̂ · mean(dy · x̂))", terms, notes)
+    terms.append(term(*scale, ("x_hat", own), ("−mean(dy·x_hat)", -(dys * x_hat).mean())))
+    return Rule("dx = weight[c] · inv_std · (dy − mean(dy) − x_hat · mean(dy · x_hat))", terms, notes)
 
 
 @explain.register
@@ -170,7 +170,7 @@ def _(layer: Dropout, of: str, index: Index, x: FloatArray, dy: FloatArray) -> R
         note = "evaluation mode: nothing falls and nothing is scaled"
         return Rule(formula, [term((source, array, index))], (note,))
     choice = int(np.ravel_multi_index(index, shape)) // (x.size // mask.size)
-    if not mask[choice]:
+    if not mask.flat[choice]:
         return Rule(formula, [], ("keep = 0: this value was dropped",))
     return Rule(formula, [term(("keep/(1 − p)", 1 / (1 - layer.p)), (source, array, index))])
 
