@@ -32,6 +32,7 @@ from minicnn.safetensors_header import (
 FORMAT_VERSION = 1
 _KEY = "minicnn"  # the entry in the file's string metadata that holds ours
 _MARK = "minicnn_format"
+_FIELDS = {_MARK, "sha256", "metadata"}  # of our entry
 _WRITABLE = {DTYPES[code] for code in ("F32", "I64", "U8")}
 
 Tensors = dict[str, NDArray[Any]]
@@ -198,8 +199,8 @@ def _read_array(file: BufferedReader, entry: Entry) -> NDArray[Any]:
 def _own_content(texts: dict[str, str]) -> dict[str, Any] | None:
     """What `write` put beside the tensors, None for a file of another program."""
     if _KEY not in texts:
-        # One flipped bit in the key must not turn our file into somebody's file without digest.
-        if any(f'"{_MARK}"' in text for text in texts.values()):
+        # Damage to the key must not turn our file into somebody's file without a digest.
+        if any(sum(f'"{field}"' in text for field in _FIELDS) >= 2 for text in texts.values()):
             raise ValueError(f"its metadata lost the key {_KEY!r}: it is damaged; use a copy")
         return None
     content = decode_object(texts[_KEY])
@@ -211,7 +212,7 @@ def _own_content(texts: dict[str, str]) -> dict[str, Any] | None:
             f"has format version {version}, this minicnn reads up to {FORMAT_VERSION}; "
             "use the newer minicnn that wrote it"
         )
-    if content.keys() != {_MARK, "sha256", "metadata"} or not isinstance(content["metadata"], dict):
+    if content.keys() != _FIELDS or not isinstance(content["metadata"], dict):
         raise ValueError(f"its {_KEY} metadata is incomplete: it is damaged; use a copy")
     return content
 

@@ -69,7 +69,6 @@ class CrossEntropyLoss:
         logits = as_float32(logits)
         self._check_logits(logits)
         labels = as_labels(labels, len(logits))
-        self._check_labels(labels, logits.shape[1])
         probabilities = np.empty_like(logits)
         loss, weight_sum = kernel.softmax_cross_entropy_forward(
             logits,
@@ -134,15 +133,6 @@ class CrossEntropyLoss:
             raise ValueError(
                 f"there are {len(self.weight)} class weights for {logits.shape[1]} classes; "
                 "expected one each"
-            )
-
-    def _check_labels(self, labels: NDArray[np.int64], classes: int) -> None:
-        wrong = ((labels < 0) | (labels >= classes)) & (labels != self.ignore_index)
-        if wrong.any():
-            position = int(wrong.argmax())
-            raise ValueError(
-                f"label {position} is {labels[position]}; expected 0 to {classes - 1}, as there "
-                f"are {classes} classes (or ignore_index={self.ignore_index})"
             )
 
 

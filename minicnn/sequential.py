@@ -13,11 +13,13 @@ from .arguments import whole_number
 from .arrays import as_labels
 from .chain import Chain
 from .data.batches import batches
+from .interrupts import signals_deferred
 from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss
 from .optim import Optimizer, clip_grad_norm
+from .schedulers import Schedule
 from .summary import Table, summarize
 from .threads import get_num_threads
 from .trace import Trace, trace_chain
@@ -93,7 +95,8 @@ class Sequential(Chain):
             self.backward(loss_fn.backward())
             if clip_norm is not None:
                 clip_grad_norm(self.parameters(), clip_norm)
-            optimizer.step()
+            with signals_deferred():  # Ctrl-C finds a step made as a whole, or not at all
+                optimizer.step()
         return loss, count_correct(logits, labels)
 
     def fit(
@@ -107,10 +110,13 @@ class Sequential(Chain):
         loss: training.Loss | None = None,
         validation_data: tuple[Any, Any] | None = None,
         callbacks: Sequence[training.Callback] = (),
-        schedule: Any = None,
+        schedule: Schedule | None = None,
         clip_norm: float | None = None,
         shuffle: bool = True,
         seed: int = 0,
+        drop_last: bool = False,
+        state_file: str | os.PathLike[str] | None = None,
+        resume: bool = False,
     ) -> training.History:
         """Train for `epochs` passes over (x, y).
 
@@ -132,17 +138,29 @@ class Sequential(Chain):
             Largest global norm of the gradients.
         seed : int
             With the epoch's number, decides the order of the samples.
+        drop_last : bool
+            Leave out the last batch of an epoch when it is smaller than the others.
+        state_file : path or None
+            Where to write, before the first epoch and after each, all that is needed to resume.
+        resume : bool
+            Go on from `state_file`, to the same bits as if never interrupted. The other
+            arguments must be as before; only `epochs` may be larger.
 
         Returns
         -------
         History
-            Per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
+            A row per epoch: loss, accuracy, val_loss, val_accuracy, lr, seconds.
+
+        Raises
+        ------
+        DivergedError, CheckpointError
+            A loss or weight is NaN or infinite; `state_file` is damaged or of another run.
         """
         plan = training.Plan(
             x, y, epochs, batch_size, optimizer, loss or CrossEntropyLoss(),
-            validation_data, schedule, clip_norm, shuffle, seed,
+            validation_data, schedule, clip_norm, shuffle, seed, drop_last,
         )  # fmt: skip
-        return training.fit(self, plan, callbacks)
+        return training.fit(self, plan, callbacks, state_file=state_file, resume=resume)
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -162,7 +180,7 @@ class Sequential(Chain):
     def logits(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The last layer's output for every sample, in evaluation mode: (N, K) float32."""
         with inference():
-            rows = [self.forward(images) for images in batches(x, None, batch_size)]
+            rows = [self.forward(images) for images, _ in batches(x, None, batch_size)]
         if not rows:
             raise ValueError("there is nothing to predict: x holds no samples")
         return np.concatenate(rows)

@@ -12,7 +12,7 @@ subclasses `Layer`, writes these three and, if it learns, `parameter_shapes` and
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self
@@ -253,10 +253,17 @@ class Layer:
         return getattr(self, name)
 
     def __repr__(self) -> str:
-        defaults: Mapping[str, Any] = inspect.signature(type(self).__init__).parameters
+        defaults = inspect.signature(type(self).__init__).parameters
         shown = [
-            f"{name}={value!r}"
+            f"{name}={text}"
             for name, value in self.hyper_parameters().items()
-            if defaults[name].default is inspect.Parameter.empty or value != defaults[name].default
+            if (text := argument_text(value)) != argument_text(defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def argument_text(value: Any) -> str:
+    """A constructor's argument as one would type it: a pair of equal numbers as one."""
+    if isinstance(value, tuple) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    return repr(value)

@@ -1,6 +1,7 @@
 """Batch normalisation (Ioffe & Szegedy 2015, algorithms 1 and 2)."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from ..arguments import real_number, size_text, whole_number
 from ..kernels import batchnorm as kernel
 from ..threads import get_num_threads
 from .base import FloatArray, Layer, Parameter, Shape, ShapeError
+
+# What a forward pass leaves for the backward: its kernel, mean, spread, further arguments.
+Backward = tuple[Callable[..., None], FloatArray, FloatArray, tuple[float, ...]]
 
 
 class BatchNorm(Layer):
@@ -106,24 +110,35 @@ class BatchNorm(Layer):
         x = self.prepare(x)
         x3 = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
         y = np.empty_like(x3)
-        weight, bias, threads = self.weight.data, self.bias.data, get_num_threads()
-        mean, var = self.running_mean, self.running_var
-        if not self.training:
-            kernel.batchnorm_forward_eval(x3, weight, bias, mean, var, y, self.eps, threads)
-            self.save_for_backward(x3, mean.copy(), var.copy(), False)
-            return y.reshape(x.shape)
+        if self.training:
+            pass_back = self.normalise_by_batch(x3, y)
+        else:
+            pass_back = self.normalise_by_running(x3, y)
+        self.save_for_backward(pass_back, x3, x.shape)
+        return y.reshape(x.shape)
+
+    def normalise_by_batch(self, x3: FloatArray, y: FloatArray) -> Backward:
+        """(N, C, S) into `y`; moves the running statistics."""
         if x3.shape[0] * x3.shape[2] < 2:
             raise ShapeError(
                 f"{self!r}: its input has one value per channel, so there is no variance to "
                 "normalise with in training; use a larger batch, or eval()"
             )
-        batch_mean, inv_std = np.empty_like(mean), np.empty_like(var)
+        mean, inv_std = np.empty_like(self.running_mean), np.empty_like(self.running_var)
         kernel.batchnorm_forward_train(
-            x3, weight, bias, y, batch_mean, inv_std, mean, var, self.momentum, self.eps, threads
-        )
+            x3, self.weight.data, self.bias.data, y, mean, inv_std,
+            self.running_mean, self.running_var, self.momentum, self.eps, get_num_threads(),
+        )  # fmt: skip
         self.num_batches_tracked[...] += 1
-        self.save_for_backward(x3, batch_mean, inv_std, True)
-        return y.reshape(x.shape)
+        return kernel.batchnorm_backward, mean, inv_std, ()
+
+    def normalise_by_running(self, x3: FloatArray, y: FloatArray) -> Backward:
+        """(N, C, S) into `y`; mean and variance are constants."""
+        mean, var = self.running_mean, self.running_var
+        kernel.batchnorm_forward_eval(
+            x3, self.weight.data, self.bias.data, mean, var, y, self.eps, get_num_threads()
+        )
+        return kernel.batchnorm_backward_eval, mean.copy(), var.copy(), (self.eps,)
 
     def backward(self, dy: FloatArray) -> FloatArray:
         """Gradient of the output → gradient of the input.
@@ -131,16 +146,14 @@ class BatchNorm(Layer):
         After a training forward it goes through the batch's mean and variance; after an
         evaluation forward the statistics are constants.
         """
-        x3, mean, spread, through_statistics = self.saved()
-        given = np.shape(dy)
-        dy = self.prepare_gradient(np.reshape(dy, x3.shape), x3.shape)
+        (backward_kernel, mean, spread, rest), x3, shape = self.saved()
+        dy = self.prepare_gradient(dy, shape).reshape(x3.shape)
         dx = np.empty_like(x3)
-        arrays = (dy, x3, self.weight.data, mean, spread, dx, self.weight.grad, self.bias.grad)
-        if through_statistics:  # spread is 1/√(var + eps) of the batch
-            kernel.batchnorm_backward(*arrays, get_num_threads())
-        else:  # spread is the running variance
-            kernel.batchnorm_backward_eval(*arrays, self.eps, get_num_threads())
-        return dx.reshape(given)
+        backward_kernel(
+            dy, x3, self.weight.data, mean, spread, dx,
+            self.weight.grad, self.bias.grad, *rest, get_num_threads(),
+        )  # fmt: skip
+        return dx.reshape(shape)
 
 
 class BatchNorm1d(BatchNorm):

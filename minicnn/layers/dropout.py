@@ -1,7 +1,5 @@
 """Dropout (Srivastava et al. 2014), inverted: the scaling happens in training."""
 
-import math
-
 import numpy as np
 
 from ..arguments import real_number, size_text
@@ -37,13 +35,9 @@ class Dropout(Layer):
         super().reset_parameters(seed, stream)
         self.seed, self.stream, self.step = seed, stream, 0
 
-    def planes(self, x: FloatArray) -> FloatArray:
-        """A view of `x` in the kernel's shape: here one long row, each value its own choice."""
+    def units(self, x: FloatArray) -> FloatArray:
+        """`x` as a view whose first axes count the units that stay or fall together."""
         return x.reshape(-1)
-
-    def mask_shape(self, x: FloatArray) -> Shape:
-        """Shape of the independent choices that are made for the batch `x`."""
-        return (x.size,)
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Any shape → the same shape; in evaluation `x` itself."""
@@ -51,23 +45,22 @@ class Dropout(Layer):
         if not self.training:
             self.save_for_backward(None, x.shape)
             return x
-        y, mask = np.empty_like(x), np.empty(self.mask_shape(x), np.uint8)
-        self.forward_kernel(
-            self.planes(x), self.planes(y), mask,
-            self.p, self.seed, self.step, self.stream, get_num_threads(),
-        )  # fmt: skip
+        y, units = np.empty_like(x), self.units(x)
+        mask = np.empty(units.shape[:2], np.uint8)
+        where = (self.seed, self.step, self.stream)
+        self.forward_kernel(units, self.units(y), mask, self.p, *where, get_num_threads())
         self.step += 1
         self.save_for_backward(mask, x.shape)
         return y
 
     def backward(self, dy: FloatArray) -> FloatArray:
-        """The same values fall, and the rest is scaled alike."""
+        """The same units fall, and the rest is scaled alike."""
         mask, shape = self.saved()
         dy = self.prepare_gradient(dy, shape)
         if mask is None:
             return dy
         dx = np.empty_like(dy)
-        self.backward_kernel(self.planes(dy), mask, self.planes(dx), self.p, get_num_threads())
+        self.backward_kernel(self.units(dy), mask, self.units(dx), self.p, get_num_threads())
         return dx
 
 
@@ -87,8 +80,5 @@ class Dropout2d(Dropout):
             )
         return input_shape
 
-    def planes(self, x: FloatArray) -> FloatArray:
-        return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-
-    def mask_shape(self, x: FloatArray) -> Shape:
-        return x.shape[:2]
+    def units(self, x: FloatArray) -> FloatArray:
+        return x.reshape(*x.shape[:2], -1)

@@ -114,6 +114,18 @@ def test_every_truncation_and_many_flips_are_a_data_error_or_the_same_data(tmp_p
         assert np.array_equal(splits.train.images[:, 0], X)
 
 
+@pytest.mark.parametrize("shape", [(31,), (29,), (0,), (3, 8)])
+def test_header_that_disagrees_with_the_member_is_refused(tmp_path, shape):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + bytes(30))
+    with pytest.raises(DataError, match=r"x.npy: its header declares uint8 .* got 158 packed in"):
+        load_npz(tmp_path / "data.npz")
+
+
 @pytest.mark.parametrize(
     "shape", [(2**40,), (2**31, 2**31, 4), (2**62, 2, 2), (-1, -30), (1 << 20, 64)]
 )

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from minicnn.data.arrays import as_images, as_labels
+from minicnn.arrays import as_float32, as_labels, check_images
 
 
 def test_uint8_becomes_float32_divided_by_255():
     x = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
-    out = as_images(x)
+    out = as_float32(x)
     assert out.dtype == np.float32 and out.shape == x.shape
     # Correctly rounded: the float64 quotient rounded once gives the same float32 for all 256.
     assert np.array_equal(out, (x / 255.0).astype(np.float32))
@@ -17,7 +17,7 @@ def test_uint8_becomes_float32_divided_by_255():
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4", np.longdouble])
 def test_floats_become_float32_unscaled(dtype):
-    out = as_images(np.array([[0.5, 300.0, -1.0]], dtype))
+    out = as_float32(np.array([[0.5, 300.0, -1.0]], dtype))
     assert out.dtype == np.float32 and out.dtype.isnative
     assert out.tolist() == [[0.5, 300.0, -1.0]]
 
@@ -31,7 +31,7 @@ def test_any_layout_becomes_contiguous(dtype, layout):
         "stepped": x[:, :, ::-2],
         "fortran": np.asfortranarray(x),
     }[layout]
-    out = as_images(view)
+    out = as_float32(view)
     assert out.flags.c_contiguous
     scale = 255 if dtype == np.uint8 else 1
     assert np.array_equal(out, (view / scale).astype(np.float32))
@@ -39,19 +39,19 @@ def test_any_layout_becomes_contiguous(dtype, layout):
 
 def test_contiguous_float32_is_returned_as_it_is():
     x = np.zeros((2, 3), np.float32)
-    assert as_images(x) is x
+    assert as_float32(x) is x
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint16, np.int8, bool, complex, object, "U3"])
 def test_images_of_another_dtype_are_a_type_error(dtype):
     with pytest.raises(TypeError, match=r"images must be uint8 .* or float .* got .*; convert"):
-        as_images(np.zeros((2, 2), dtype))
+        as_float32(np.zeros((2, 2), dtype))
 
 
 @pytest.mark.parametrize("shape", [(), (5,)])
 def test_images_without_a_batch_axis_are_a_value_error(shape):
     with pytest.raises(ValueError, match=r"need a batch axis .* x\[np.newaxis\]"):
-        as_images(np.zeros(shape, np.float32))
+        check_images(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,8 @@
+"""Callbacks: what accompanies a training."""
+
+from .base import Callback
+from .best import Checkpoint, EarlyStopping
+from .csv_log import CSVLog
+from .stop_on_nan import DivergedError, StopOnNaN
+
+__all__ = ["CSVLog", "Callback", "Checkpoint", "DivergedError", "EarlyStopping", "StopOnNaN"]
