@@ -165,14 +165,17 @@ class _Check:
             for p in layer.parameters():
                 p.grad.fill(np.nan)  # who adds to it, or leaves a part unwritten, is found out
             frozen.run(lambda: layer.forward(blur(x)))
-            layer._saved = layer._saved and tuple(map(blur, layer._saved))
+            layer._saved = blur(layer._saved)
             dx = layer.backward(w.astype(np.float32))
             return [dx.copy(), *(p.grad.copy() for p in layer.parameters())]
 
         claims = gradients(copy.copy)
         # How much of the claims is rounding: what the last digits of all that they rest on do.
         blurs = [gradients(self.blurred) for _ in range(3)]
-        noises = [4 * max(map(_spread, [claim] * 3, other)) for claim, *other in zip(claims, *blurs)]
+        noises = [
+            4 * max(map(_spread, [claim] * 3, other))
+            for claim, *other in zip(claims, *blurs, strict=True)
+        ]
         rows = [self.array(title, "input", value, x, claims[0], rms(x) or 1.0, noises[0])]
         named = layer.named_parameters().items()
         for (name, p), claim, noise in zip(named, claims[1:], noises[1:], strict=True):
@@ -228,7 +231,7 @@ class _Check:
 
     def row(self, title: str, name: str, error: float, *rest: Any) -> GradcheckRow:
         verdict = "ok" if error <= self.tolerance else "WRONG"
-        return GradcheckRow(title, name, error, *rest, verdict)
+        return GradcheckRow(title, name, error, *rest, verdict=verdict)
 
     def shaken(self, array: FloatArray, least: float = 0.0) -> FloatArray:
         """`array` moved a little, away from zero, so that zeros and ties (corners) are gone.
@@ -242,7 +245,9 @@ class _Check:
         return (np.where(sign == 0, zeros, sign) * moved).astype(np.float32)
 
     def blurred(self, value: Any) -> Any:
-        """A float32 array with its last digits changed; anything else as it is."""
+        """Float32 arrays, also in tuples, with their last digits changed; the rest as it is."""
+        if isinstance(value, tuple):
+            return tuple(map(self.blurred, value))
         if not isinstance(value, np.ndarray) or value.dtype != np.float32:
             return value
         factors = self.generator.uniform(1 - BLUR, 1 + BLUR, value.shape)
@@ -260,8 +265,9 @@ class _Check:
     ) -> GradcheckRow:
         """Some coordinates one by one, and all of them in groups."""
         if claimed.shape != start.shape or not np.isfinite(claimed).all():
-            bad = np.argwhere(~np.isfinite(claimed)) if claimed.shape == start.shape else []
-            index = tuple(int(i) for i in bad[0]) if len(bad) else None
+            index = None
+            if claimed.shape == start.shape:
+                index = tuple(int(i) for i in np.argwhere(~np.isfinite(claimed))[0])
             return self.row(title, name, np.inf, index, np.nan, np.nan, 0)
         probe = Probe(value, start, claimed, scale, self.generator)
         search = Search(probe, self.tolerance, noise)

@@ -29,7 +29,9 @@ class Factor:
     value: float
 
     def __str__(self) -> str:
-        return self.name if self.index is None else f"{self.name}[{', '.join(map(str, self.index))}]"
+        if self.index is None:
+            return self.name
+        return f"{self.name}[{', '.join(map(str, self.index))}]"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def _(layer: Linear, of: str, index: Index, x: FloatArray, dy: FloatArray) -> Ru
         terms = [term(("dy", dy, (n, k)), ("x", x, (n, *inputs[i]))) for n in range(len(x))]
         return Rule("dweight[k,i] = Σ_n dy[n,k] · x[n,i]", terms)
     if of == "bias":
-        return Rule("dbias[k] = Σ_n dy[n,k]", [term(("dy", dy, (n, *index))) for n in range(len(x))])
+        return Rule(
+            "dbias[k] = Σ_n dy[n,k]", [term(("dy", dy, (n, *index))) for n in range(len(x))]
+        )
     i = int(np.ravel_multi_index(index[1:], x.shape[1:]))
     terms = [
         term(("weight", weight, (k, i)), ("dy", dy, (index[0], k))) for k in range(len(weight))
@@ -141,7 +145,9 @@ def _(layer: BatchNorm, of: str, index: Index, x: FloatArray, dy: FloatArray) ->
     own = (float(x[index]) - mean) * inv_std
     terms.append(term(*scale, ("−mean(dy)", -dys.mean())))
     terms.append(term(*scale, ("x_hat", own), ("−mean(dy·x_hat)", -(dys * x_hat).mean())))
-    return Rule("dx = weight[c] · inv_std · (dy − mean(dy) − x_hat · mean(dy · x_hat))", terms, notes)
+    return Rule(
+        "dx = weight[c] · inv_std · (dy − mean(dy) − x_hat · mean(dy · x_hat))", terms, notes
+    )
 
 
 @explain.register
@@ -235,7 +241,7 @@ def _(layer: Any, of: str, index: Index, x: FloatArray, dy: FloatArray) -> Rule:
     curve = _CURVES[layer.approximate if isinstance(layer, GELU) else type(layer)]
     name, gate, times_x, slope_name, slope = curve
     value = float(x[index])
-    notes = (f"x{list(index)} = {value:.7g}",)
+    notes: tuple[str, ...] = (f"x{list(index)} = {value:.7g}",)
     if name.endswith("u)"):
         notes += ("u = √(2/π) · (x + 0.044715·x³)",)
     if of == "input":
