@@ -59,6 +59,8 @@ class Probe:
     scale : float
         Typical size of the values in `start`; the unit of the steps.
     generator : numpy.random.Generator
+    least_noise : float
+        Lower bound of the rounding in `evaluate`, where steps may be too small to show it.
     """
 
     def __init__(
@@ -68,13 +70,14 @@ class Probe:
         claimed: FloatArray,
         scale: float,
         generator: np.random.Generator,
+        least_noise: float = 0.0,
     ):
         self.evaluate = evaluate
         self.start = start
         self.claimed: Float64Array = claimed.astype(np.float64).reshape(-1)
         self.scale = scale
         self.base = evaluate(start.copy())
-        self.noise = self.measured_noise(generator)
+        self.noise = max(least_noise, self.measured_noise(generator))
 
     def residual(self, where: NDArray[np.intp], direction: Float64Array, t: float) -> float:
         """r(t) for the coordinates `where`, moved by t · scale · direction."""

@@ -176,12 +176,13 @@ class _Check:
             4 * max(map(_spread, [claim] * 3, other))
             for claim, *other in zip(claims, *blurs, strict=True)
         ]
-        rows = [self.array(title, "input", value, x, claims[0], rms(x) or 1.0, noises[0])]
+        least = 0.3 * EPSILON * float(np.linalg.norm(w64 * y.reshape(-1)))
+        rows = [self.array(title, "input", value, x, claims[0], rms(x) or 1.0, noises[0], least)]
         named = layer.named_parameters().items()
         for (name, p), claim, noise in zip(named, claims[1:], noises[1:], strict=True):
             start, put = p.data.copy(), _setter(p.data, lambda: value(x.copy()))
             scale = max(rms(start), 0.1)
-            rows.append(self.array(title, name, put, start, claim, scale, noise))
+            rows.append(self.array(title, name, put, start, claim, scale, noise, least))
             p.data[...] = start
         return rows
 
@@ -217,7 +218,7 @@ class _Check:
     ) -> GradcheckRow:
         if not np.isfinite(claimed).all() or not (length := rms(claimed)):
             error = 0.0 if np.isfinite(claimed).all() else np.inf
-            return self.row("whole model", name, error, None, 0.0, 0.0, 0)
+            return self.row("whole model", name, error, None, 0.0, 0.0)
         probe = Probe(value, start, claimed, rms(start) or 1.0, self.generator)
         direction = probe.claimed / (length * start.size**0.5)
         rise = length * start.size**0.5 * probe.scale
@@ -227,11 +228,20 @@ class _Check:
         # So many corners lie along this way that only what is beyond doubt counts.
         error = max(0.0, abs(found.error) - 2 * found.doubt) / unit
         numbers = (rise / probe.scale, (rise + found.error) / probe.scale)
-        return self.row("whole model", name, error, None, *numbers, 0)
+        return self.row("whole model", name, error, None, *numbers)
 
-    def row(self, title: str, name: str, error: float, *rest: Any) -> GradcheckRow:
+    def row(
+        self,
+        title: str,
+        name: str,
+        error: float,
+        index: tuple[int, ...] | None = None,
+        claimed: float = np.nan,
+        slope: float = np.nan,
+        kinks: int = 0,
+    ) -> GradcheckRow:
         verdict = "ok" if error <= self.tolerance else "WRONG"
-        return GradcheckRow(title, name, error, *rest, verdict=verdict)
+        return GradcheckRow(title, name, error, index, claimed, slope, kinks, verdict)
 
     def shaken(self, array: FloatArray, least: float = 0.0) -> FloatArray:
         """`array` moved a little, away from zero, so that zeros and ties (corners) are gone.
@@ -262,14 +272,15 @@ class _Check:
         claimed: FloatArray,
         scale: float,
         noise: float,
+        least_noise: float = 0.0,
     ) -> GradcheckRow:
         """Some coordinates one by one, and all of them in groups."""
         if claimed.shape != start.shape or not np.isfinite(claimed).all():
             index = None
             if claimed.shape == start.shape:
                 index = tuple(int(i) for i in np.argwhere(~np.isfinite(claimed))[0])
-            return self.row(title, name, np.inf, index, np.nan, np.nan, 0)
-        probe = Probe(value, start, claimed, scale, self.generator)
+            return self.row(title, name, np.inf, index)
+        probe = Probe(value, start, claimed, scale, self.generator, least_noise)
         search = Search(probe, self.tolerance, noise)
         search.everywhere(self.generator)
         error, flat, slope = search.worst
