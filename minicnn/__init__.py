@@ -6,6 +6,7 @@ The names below are the whole public API; `docs/` explains the rest.
 from . import datasets
 from .callbacks import Callback, Checkpoint, CSVLog, DivergedError, EarlyStopping, StopOnNaN
 from .checkpoint import CheckpointError
+from .gradcheck import gradcheck
 from .history import History
 from .layers import (
     GELU,

@@ -208,12 +208,21 @@ class Sequential(Chain):
             self.build(input_shape)
         return summarize(self.leaves(), self.input_shape)
 
-    def trace(self, x: Any, layer: int, index: tuple[int, ...]) -> Trace:
-        """The products and the sum behind one output value of one layer, and its gradients.
+    def trace(
+        self,
+        x: Any,
+        layer: int | str,
+        index: tuple[int, ...],
+        of: str = "output",
+        y: Any = None,
+        loss_fn: training.Loss | None = None,
+    ) -> Trace:
+        """The products and the sum behind one output value of a layer, or one gradient.
 
-        See `minicnn.trace`.
+        With labels `y`, `of` may be 'input' or a parameter's name ('weight'): the gradient of
+        that. See `minicnn.trace.trace_chain`.
         """
-        return trace_chain(self, x, layer, index)
+        return trace_chain(self, x, layer, index, of, y, loss_fn)
 
     def hyper_parameters(self) -> dict[str, Any]:
         return {"layers": [describe(layer) for layer in self.layers]}

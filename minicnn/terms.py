@@ -29,7 +29,9 @@ class Factor:
     value: float
 
     def __str__(self) -> str:
-        return self.name if self.index is None else f"{self.name}[{', '.join(map(str, self.index))}]"
+        if self.index is None:
+            return self.name
+        return f"{self.name}[{', '.join(map(str, self.index))}]"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def _(layer: Linear, of: str, index: Index, x: FloatArray, dy: FloatArray) -> Ru
         terms = [term(("dy", dy, (n, k)), ("x", x, (n, *inputs[i]))) for n in range(len(x))]
         return Rule("dweight[k,i] = Σ_n dy[n,k] · x[n,i]", terms)
     if of == "bias":
-        return Rule("dbias[k] = Σ_n dy[n,k]", [term(("dy", dy, (n, *index))) for n in range(len(x))])
+        return Rule(
+            "dbias[k] = Σ_n dy[n,k]", [term(("dy", dy, (n, *index))) for n in range(len(x))]
+        )
     i = int(np.ravel_multi_index(index[1:], x.shape[1:]))
     terms = [
         term(("weight", weight, (k, i)), ("dy", dy, (index[0], k))) for k in range(len(weight))
@@ -131,8 +135,8 @@ def _(layer: BatchNorm, of: str, index: Index, x: FloatArray, dy: FloatArray) ->
     if of == "bias":
         return Rule("dbias[c] = Σ dy", [term(("dy", dy, p)) for p in places])
     if of == "weight":
-        terms = [term(("dy", dy, p), ("x̂", (float(x[p]) - mean) * inv_std)) for p in places]
-        return Rule("dweight[c] = Σ dy · x̂,  x̂ = (x − mean) · inv_std", terms, notes)
+        terms = [term(("dy", dy, p), ("x_hat", (float(x[p]) - mean) * inv_std)) for p in places]
+        return Rule("dweight[c] = Σ dy · x_hat,  x_hat = (x − mean) · inv_std", terms, notes)
     terms = [term(*scale, ("dy", dy, index))]
     if not layer.training:
         return Rule("dx = weight[c] · inv_std · dy", terms, notes)
@@ -140,8 +144,10 @@ def _(layer: BatchNorm, of: str, index: Index, x: FloatArray, dy: FloatArray) ->
     x_hat = (channel - mean) * inv_std
     own = (float(x[index]) - mean) * inv_std
     terms.append(term(*scale, ("−mean(dy)", -dys.mean())))
-    terms.append(term(*scale, ("x̂", own), ("−mean(dy·x̂)", -(dys * x_hat).mean())))
-    return Rule("dx = weight[c] · inv_std · (dy − mean(dy) − x̂ · mean(dy · x̂))", terms, notes)
+    terms.append(term(*scale, ("x_hat", own), ("−mean(dy·x_hat)", -(dys * x_hat).mean())))
+    return Rule(
+        "dx = weight[c] · inv_std · (dy − mean(dy) − x_hat · mean(dy · x_hat))", terms, notes
+    )
 
 
 @explain.register
@@ -170,7 +176,7 @@ def _(layer: Dropout, of: str, index: Index, x: FloatArray, dy: FloatArray) -> R
         note = "evaluation mode: nothing falls and nothing is scaled"
         return Rule(formula, [term((source, array, index))], (note,))
     choice = int(np.ravel_multi_index(index, shape)) // (x.size // mask.size)
-    if not mask[choice]:
+    if not mask.flat[choice]:
         return Rule(formula, [], ("keep = 0: this value was dropped",))
     return Rule(formula, [term(("keep/(1 − p)", 1 / (1 - layer.p)), (source, array, index))])
 
@@ -235,7 +241,7 @@ def _(layer: Any, of: str, index: Index, x: FloatArray, dy: FloatArray) -> Rule:
     curve = _CURVES[layer.approximate if isinstance(layer, GELU) else type(layer)]
     name, gate, times_x, slope_name, slope = curve
     value = float(x[index])
-    notes = (f"x{list(index)} = {value:.7g}",)
+    notes: tuple[str, ...] = (f"x{list(index)} = {value:.7g}",)
     if name.endswith("u)"):
         notes += ("u = √(2/π) · (x + 0.044715·x³)",)
     if of == "input":

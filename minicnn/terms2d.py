@@ -24,7 +24,9 @@ def taps(out: int, length: int, size: int, stride: int, pad: int, dilation: int 
 def uses(i: int, outputs: int, size: int, stride: int, pad: int, dilation: int = 1) -> Pairs:
     """Along one axis: the (k, out) for which output `out` reads input `i` with weight k."""
     found = [(k, i + pad - k * dilation) for k in range(size)]
-    return [(k, at // stride) for k, at in found if at % stride == 0 and 0 <= at // stride < outputs]
+    return [
+        (k, at // stride) for k, at in found if at % stride == 0 and 0 <= at // stride < outputs
+    ]
 
 
 @explain.register
@@ -50,7 +52,9 @@ def _(layer: Conv2d, of: str, index: Index, x: FloatArray, dy: FloatArray) -> Ru
         for ow, w in columns
         if 0 <= h < x.shape[2] and 0 <= w < x.shape[3]
     ]
-    return Rule("dweight[k,c,r,s] = Σ_n,oh,ow dy[n,k,oh,ow] · x[n,c,oh·stride+r,ow·stride+s]", terms)
+    return Rule(
+        "dweight[k,c,r,s] = Σ_n,oh,ow dy[n,k,oh,ow] · x[n,c,oh·stride+r,ow·stride+s]", terms
+    )
 
 
 def conv2d_output(layer: Conv2d, index: Index, x: FloatArray) -> Rule:
@@ -87,7 +91,9 @@ def conv2d_input(layer: Conv2d, index: Index, dy: FloatArray) -> Rule:
         for r, oh in rows
         for s, ow in columns
     ]
-    return Rule("dx[n,c,h,w] = Σ weight[k,c,r,s] · dy[n,k,oh,ow], over the outputs reading it", terms)
+    return Rule(
+        "dx[n,c,h,w] = Σ weight[k,c,r,s] · dy[n,k,oh,ow], over the outputs reading it", terms
+    )
 
 
 # --- pools ------------------------------------------------------------------------------------
@@ -166,9 +172,7 @@ def _(layer: GlobalAvgPool2d, of: str, index: Index, x: FloatArray, dy: FloatArr
 # --- the loss -----------------------------------------------------------------------------------
 
 
-def explain_loss(
-    loss_fn: Any, index: Index, logits: FloatArray, labels: NDArray[np.int64]
-) -> Rule:
+def explain_loss(loss_fn: Any, index: Index, logits: FloatArray, labels: NDArray[np.int64]) -> Rule:
     """The two terms behind one gradient that the loss hands to the last layer."""
     if not isinstance(loss_fn, CrossEntropyLoss):
         raise TypeError(f"{loss_fn!r} cannot be traced; only CrossEntropyLoss can")

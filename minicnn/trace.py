@@ -78,10 +78,10 @@ def _sum(terms: list[Term]) -> float:
 def _rows(terms: list[Term]) -> list[str]:
     """One line a term: names, then values, then the product, in columns."""
     names = [" · ".join(str(f) for f in t.factors) for t in terms]
-    values = [" · ".join(f"{f.value:.6g}" for f in t.factors) for t in terms]
+    values = [" · ".join(f"{f.value + 0.0:.6g}" for f in t.factors) for t in terms]
     left, right = (max(map(len, column), default=0) for column in (names, values))
     return [
-        f"    {name:<{left}} = {value:<{right}} = {t.product:.6g}"
+        f"    {name:<{left}} = {value:<{right}} = {t.product + 0.0:.6g}"
         for name, value, t in zip(names, values, terms, strict=True)
     ]
 
