@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_float32
-from .checkpoint import check_entries
 from .layers import Dropout, Layer, Parameter, ShapeError
 from .layers.base import FloatArray, Shape
 
@@ -241,6 +240,8 @@ class Chain(Layer):
         CheckpointError
             A ValueError that lists every missing, unexpected and mis-shaped entry.
         """
+        from .checkpoint import check_entries
+
         self.allocate()
         targets = {name: p.data for name, p in self.named_parameters().items()} | self.buffers()
         arrays = {name: np.asarray(value) for name, value in state.items()}

@@ -15,7 +15,12 @@ def main() -> None:
 
     digits = mc.datasets.load_digits()
     train, test = mc.datasets.stratified_split(digits.labels, 0.2, seed=0)
-    x, y, xt, yt = digits.images[train], digits.labels[train], digits.images[test], digits.labels[test]
+    x, y, xt, yt = (
+        digits.images[train],
+        digits.labels[train],
+        digits.images[test],
+        digits.labels[test],
+    )
 
     model = mc.Sequential(
         mc.Conv2d(1, 16, 3, padding=1), mc.BatchNorm2d(16), mc.ReLU(), mc.MaxPool2d(2),

@@ -8,10 +8,10 @@ import pytest
 from training_checks import digits, linear_net, state_bytes
 
 import minicnn as mc
-from minicnn import durable
-from minicnn.callbacks import csv_log
-from minicnn.history import COLUMNS
-from minicnn.plan import Run
+from minicnn.checkpoint import durable
+from minicnn.training.callbacks import csv_log
+from minicnn.training.history import COLUMNS
+from minicnn.training.plan import Run
 
 
 class Script:

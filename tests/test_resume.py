@@ -13,7 +13,8 @@ import pytest
 from training_checks import digits, folder_bytes, small_net, state_bytes
 
 import minicnn as mc
-from minicnn import checkpoint, durable
+from minicnn import checkpoint
+from minicnn.checkpoint import durable
 from minicnn.schedulers import (
     CosineAnnealingLR,
     LinearWarmup,

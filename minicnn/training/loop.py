@@ -14,17 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_float32
+from ..arrays import as_float32
+from ..data.batches import batches
+from ..interrupts import signals_deferred
+from ..layers.base import FloatArray, ShapeError
+from ..optim import Optimizer
 from .callbacks import Callback, StopOnNaN
-from .data.batches import batches
 from .history import History
-from .interrupts import signals_deferred
-from .layers.base import FloatArray, ShapeError
-from .optim import Optimizer
-from .plan import Loss, Model, Plan, Run
+from .plan import Model, Plan, Run
 from .resume import StateFile
-
-__all__ = ["Callback", "History", "Loss", "Model", "Plan", "Run", "fit"]
 
 
 def fit(

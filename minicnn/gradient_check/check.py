@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from . import training
-from .arrays import as_labels
-from .chain import Chain
+from ..arrays import as_labels
+from ..chain import Chain
+from ..layers import Layer
+from ..layers.base import FloatArray
+from ..losses import CrossEntropyLoss, Loss
 from .differences import NOISE, Probe, Search, rms
-from .layers import Layer
-from .layers.base import FloatArray
-from .losses import CrossEntropyLoss
 
 EPSILON = 2.0**-24  # relative rounding error of float32
 BLUR = 16 * EPSILON  # change of the last digits
@@ -85,7 +84,7 @@ def gradcheck(
     model: Chain,
     x: Any,
     y: Any,
-    loss_fn: training.Loss | None = None,
+    loss_fn: Loss | None = None,
     *,
     tolerance: float = 1e-2,
     seed: int = 0,

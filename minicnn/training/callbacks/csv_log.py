@@ -5,7 +5,7 @@ import io
 import os
 from typing import Any
 
-from .. import durable
+from ...checkpoint import durable
 from ..plan import Run
 from .base import Callback
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..arguments import flag, real_number, whole_number
+from ...arguments import flag, real_number, whole_number
+from ...interrupts import signals_deferred
 from ..history import is_lower_better
-from ..interrupts import signals_deferred
 from ..plan import Run
 from .base import Callback
 

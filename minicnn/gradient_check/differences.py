@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers.base import FloatArray
+from ..layers.base import FloatArray
 
 Float64Array = NDArray[np.float64]
 MOST_SINGLE = 24  # coordinates that are tested one by one
