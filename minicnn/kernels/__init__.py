@@ -11,13 +11,8 @@ never the terms of one sum.
 import os
 
 # GNU's OpenMP lets waiting threads spin for milliseconds before they sleep. That helps nothing
-# here, and where another program wants the same CPUs it costs most of them: a step of a small
-# net on 8×8 digits took 219 ms instead of 8 ms on two busy CPUs. The library reads the variable
-# once, when the first kernel loads it, so it is set for that moment only: other programs'
-# libraries and child processes do not see it, and whoever has set a policy keeps it.
-if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
-    os.environ["GOMP_SPINCOUNT"] = "2000"
-    try:
-        from . import linear as linear
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]
+# here, and where another program wants the same CPUs it costs most of them: a step of cnn-s on
+# 8x8 digits took 219 ms instead of 8 ms on two busy CPUs. The library reads this when the first
+# kernel is loaded; whoever has set a policy keeps it.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
