@@ -3,52 +3,93 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
 
-def as_float32(x: Any) -> NDArray[np.float32]:
-    """`x` as a C-contiguous float32 array; itself, not a copy, when it is one already.
+def as_float32(x: Any) -> npt.NDArray[np.float32]:
+    """Any array as a C-contiguous float32 array.
 
-    Other float types are converted, uint8 (images) is scaled to 0…1.
+    uint8 is divided by 255 (correctly rounded, so 255 becomes 1.0); other floats are rounded
+    to float32 and not scaled.
+
+    Returns
+    -------
+    float32 array of the same shape
+        `x` itself where it is one already, otherwise a new array.
 
     Raises
     ------
     TypeError
-        For every other type: whether integers should be scaled is not ours to guess.
+        Any other dtype: whether and how to scale integers is not ours to guess.
     """
     x = np.asarray(x)
+    check_dtype(x)
     if x.dtype == np.uint8:
-        return np.divide(x, 255, dtype=np.float32, order="C")
-    if x.dtype.kind != "f":
+        scaled: npt.NDArray[np.float32] = np.divide(x, np.float32(255), dtype=np.float32, order="C")
+        return scaled
+    return np.asarray(x, np.float32, order="C")
+
+
+def check_dtype(x: npt.NDArray[Any]) -> None:
+    """Raise the TypeError of `as_float32`, without converting anything."""
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise TypeError(
-            f"the array has dtype {x.dtype}; expected float32 (other floats are converted) or "
-            "uint8 (scaled to 0…1); convert it with x.astype('float32')"
+            f"images must be uint8 (0 ... 255) or float (used as it is), got {x.dtype}; "
+            "convert with x.astype(np.uint8) or x.astype(np.float32), scaled as you need it"
         )
-    return np.ascontiguousarray(x, dtype=np.float32).reshape(x.shape)
 
 
-def as_labels(y: Any, count: int | None = None) -> NDArray[np.int64]:
-    """Class indices as a C-contiguous int64 array of shape (N,).
+def check_images(x: npt.NDArray[Any]) -> None:
+    """Raise what `as_float32` would, or a ValueError where there is no batch axis."""
+    check_dtype(x)
+    if x.ndim < 2:
+        raise ValueError(
+            f"images need a batch axis and at least one more, got shape {x.shape}; "
+            "for a single image use x[np.newaxis]"
+        )
+
+
+def as_labels(y: Any, n: int | None = None) -> npt.NDArray[np.int64]:
+    """Class numbers as a C-contiguous int64 array.
+
+    Parameters
+    ----------
+    y : (N,) array of integers of any width and byte order, or of bool (False 0, True 1)
+    n : int, optional
+        The length that `y` must have.
+
+    Returns
+    -------
+    (N,) int64 array
+        `y` itself where it is one already, otherwise a new array.
 
     Raises
     ------
     TypeError
-        When `y` does not hold integers.
+        Floats, strings and other types.
     ValueError
-        When its rank is not 1, or its length is not `count`.
+        A wrong rank or length, or a number beyond int64.
     """
     y = np.asarray(y)
-    if y.dtype.kind not in "iu":
-        raise TypeError(
-            f"the labels have dtype {y.dtype}; expected integers, the index of each sample's class"
-        )
     if y.ndim != 1:
-        raise ValueError(
-            f"the labels have shape {y.shape}; expected (N,), one class index a sample; "
-            "for one-hot rows use y.argmax(axis=1)"
-        )
-    if count is not None and len(y) != count:
-        raise ValueError(f"there are {len(y)} labels for {count} samples; expected one each")
-    if y.dtype == np.uint64 and len(y) and int(y.max()) > np.iinfo(np.int64).max:
-        raise ValueError(f"the labels reach {int(y.max())}; expected indices below the class count")
-    return np.ascontiguousarray(y, dtype=np.int64)
+        hint = f"; {_rank_hint(y)}" if y.ndim == 2 else ""
+        raise ValueError(f"labels must be one class number a sample, got shape {y.shape}{hint}")
+    if y.dtype.kind not in "iub" and y.size:
+        raise TypeError(f"labels must be integers, got {y.dtype}; {_type_hint(y)}")
+    if n is not None and len(y) != n:
+        raise ValueError(f"labels must be as many as the samples, got {len(y)} for {n} samples")
+    if y.dtype.kind == "u" and y.size and int(y.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must fit int64, got {y.max()}")
+    return np.ascontiguousarray(y, np.int64)
+
+
+def _rank_hint(y: npt.NDArray[np.generic]) -> str:
+    if y.shape[1] == 1:
+        return "use y.ravel()"
+    return "for one-hot rows use y.argmax(axis=1)"
+
+
+def _type_hint(y: npt.NDArray[np.generic]) -> str:
+    if y.dtype.kind == "f":
+        return "use y.astype(np.int64) if they are whole numbers"
+    return "number the classes with np.unique(y, return_inverse=True)[1]"

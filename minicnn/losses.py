@@ -1,7 +1,7 @@
 """Losses: a number that says how wrong the logits are, and its gradient."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,19 @@ from .arrays import as_float32, as_labels
 from .kernels import softmax_cross_entropy as kernel
 from .layers.base import FloatArray, in_inference
 from .threads import get_num_threads
+
+
+class Loss(Protocol):
+    """A loss function, like CrossEntropyLoss."""
+
+    def __call__(self, logits: FloatArray, labels: NDArray[np.int64]) -> float:
+        """The loss of a batch, remembered for `backward`."""
+
+    def backward(self) -> FloatArray:
+        """The gradient of the last loss with respect to its logits."""
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """The constructor's arguments by name, as plain data."""
 
 
 class CrossEntropyLoss:
@@ -69,7 +82,6 @@ class CrossEntropyLoss:
         logits = as_float32(logits)
         self._check_logits(logits)
         labels = as_labels(labels, len(logits))
-        self._check_labels(labels, logits.shape[1])
         probabilities = np.empty_like(logits)
         loss, weight_sum = kernel.softmax_cross_entropy_forward(
             logits,
@@ -134,15 +146,6 @@ class CrossEntropyLoss:
             raise ValueError(
                 f"there are {len(self.weight)} class weights for {logits.shape[1]} classes; "
                 "expected one each"
-            )
-
-    def _check_labels(self, labels: NDArray[np.int64], classes: int) -> None:
-        wrong = ((labels < 0) | (labels >= classes)) & (labels != self.ignore_index)
-        if wrong.any():
-            position = int(wrong.argmax())
-            raise ValueError(
-                f"label {position} is {labels[position]}; expected 0 to {classes - 1}, as there "
-                f"are {classes} classes (or ignore_index={self.ignore_index})"
             )
 
 

@@ -8,6 +8,7 @@ and then asks: were all cells written (`check_written`), was anything outside to
 """
 
 import ctypes
+import functools
 import math
 import mmap
 import os
@@ -31,6 +32,8 @@ class Guarded:
     "middle": pattern on both sides;
     "start", "end": flush against a page that can be neither read nor written, so that the first
     access beyond it ends the process; pattern on the other side. (On POSIX; else "middle".)
+
+    Under scripts/sanitize.sh there are no zones: AddressSanitizer surrounds the allocation.
     """
 
     array: np.ndarray
@@ -56,6 +59,11 @@ class Guarded:
             f"{_position(self.array, unwritten[0])}"
         )
 
+    def check_untouched(self):
+        """Fails when any element of an output was written."""
+        fill = _pattern(self.array.nbytes).view(self.array.dtype)
+        assert_same_bits(self.array.ravel(), fill)
+
     def check_unchanged(self):
         """Fails when the array of a `guarded_copy` is no longer what it was."""
         before = np.frombuffer(self.original, self.array.dtype)
@@ -70,7 +78,9 @@ def guarded(shape, dtype=np.float32, place="middle"):
     """An output array that holds the fill pattern (NaN for floats), inside guard zones."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if place == "middle" or os.name != "posix":
+    if os.environ.get("MINICNN_SANITIZE") == "1":
+        buffer, start = np.empty(size, np.uint8), 0
+    elif place == "middle" or os.name != "posix":
         buffer, start = np.empty(size + 2 * _ZONE, np.uint8), _ZONE
     else:
         buffer = _between_guard_pages(size + _ZONE)
@@ -154,12 +164,17 @@ def _position(array, flat):
     return tuple(int(i) for i in np.unravel_index(flat, array.shape))
 
 
+@functools.cache
+def _libc():
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _between_guard_pages(size):
     """A uint8 array of whole pages, at least `size` long, with a forbidden page on each side."""
     page = mmap.PAGESIZE
     pages = -(-size // page)
     buffer = np.frombuffer(mmap.mmap(-1, (pages + 2) * page), np.uint8)
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     for forbidden in (buffer.ctypes.data, buffer.ctypes.data + (pages + 1) * page):
         if libc.mprotect(ctypes.c_void_p(forbidden), ctypes.c_size_t(page), 0):
             raise OSError(ctypes.get_errno(), "mprotect refused a guard page")

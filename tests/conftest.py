@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# Read when the OpenMP library is loaded, so before any kernel is. Three threads on two cores
+# otherwise spin while they wait for each other: the kernel tests take five times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from minicnn import checkpoint, durable
-from minicnn.checkpoint import CheckpointError, check_entries
-from minicnn.safetensors_header import MAX_HEADER_BYTES
+from minicnn import checkpoint
+from minicnn.checkpoint import CheckpointError, check_entries, durable, files
+from minicnn.checkpoint.header import MAX_HEADER_BYTES
 
 TENSORS = {
     "0.weight": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),
@@ -232,8 +232,8 @@ def test_read_hostile_file_is_an_error_with_path_and_reason_and_no_allocation(tm
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # half a MiB for messages, tracebacks and the decoded header of at most 100 kB
-    assert peak < len(content) + (1 << 19)
+    # a MiB for messages, tracebacks, the decoded header, and the depth that recursion may reach
+    assert peak < len(content) + (1 << 20)
 
 
 def test_read_newer_format_version_says_to_use_the_newer_program(tmp_path):
@@ -247,6 +247,17 @@ def test_read_digest_of_other_content_is_refused(tmp_path):
     content = save(tmp_path / "a")
     (tmp_path / "a").write_bytes(content.replace(b'epoch\\":3', b'epoch\\":4'))
     with pytest.raises(CheckpointError, match="does not match its digest"):
+        checkpoint.read(tmp_path / "a")
+
+
+@pytest.mark.parametrize("field", [b"minicnn_format", b"sha256", b"metadata"])
+def test_read_entry_that_lost_its_name_and_a_field_is_refused(tmp_path, field):
+    content = save(tmp_path / "a")
+    damaged = content.replace(b'{"minicnn":', b'{"minicn_":')
+    damaged = damaged.replace(b'\\"' + field, b'\\"_' + field[1:])
+    assert len(damaged) == len(content)
+    (tmp_path / "a").write_bytes(damaged)
+    with pytest.raises(CheckpointError, match="lost the key 'minicnn'"):
         checkpoint.read(tmp_path / "a")
 
 
@@ -268,13 +279,13 @@ def test_read_named_pipe_is_refused_without_waiting(tmp_path):
 def test_read_file_that_shrinks_meanwhile_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a"
     save(path, {"w": np.ones(100_000, np.float32)})
-    parse = checkpoint.parse_header
+    parse = files.parse_header
 
     def parse_then_shrink(*args):
         os.truncate(path, 200_000)
         return parse(*args)
 
-    monkeypatch.setattr(checkpoint, "parse_header", parse_then_shrink)
+    monkeypatch.setattr(files, "parse_header", parse_then_shrink)
     with pytest.raises(CheckpointError, match="ended inside tensor 'w'"):
         checkpoint.read(path)
 
@@ -285,7 +296,7 @@ def test_read_failing_disk_names_the_path(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(checkpoint, "_read_stream", fail)
+    monkeypatch.setattr(files, "_read_stream", fail)
     with pytest.raises(OSError) as caught:
         checkpoint.read(tmp_path / "a")
     assert caught.value.filename == str(tmp_path / "a")
@@ -321,6 +332,7 @@ def test_read_header_of_many_small_values_takes_bounded_memory(tmp_path, dense):
 
 def outcome(path, content):
     """What reading `content` gives: None for the one permitted error."""
+    path.unlink(missing_ok=True)  # some file systems force a truncated and rewritten file to disk
     path.write_bytes(content)
     try:
         return checkpoint.read(path)
@@ -359,7 +371,6 @@ def test_read_every_prefix_is_refused(tmp_path):
         assert outcome(tmp_path / "b", content[:length]) is None, length
 
 
-@pytest.mark.slow
 def test_read_every_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     content = save(tmp_path / "a")
     harmless = 0
@@ -374,7 +385,6 @@ def test_read_every_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     assert harmless <= 8
 
 
-@pytest.mark.slow
 def test_read_ten_thousand_mutations_are_refused_or_change_nothing(tmp_path):
     content = save(tmp_path / "a")
     refused = 0
@@ -385,7 +395,6 @@ def test_read_ten_thousand_mutations_are_refused_or_change_nothing(tmp_path):
     assert refused > 9_000
 
 
-@pytest.mark.slow
 def test_read_mutated_file_of_another_program_agrees_with_the_library(tmp_path):
     safetensors.numpy.save_file(TENSORS, tmp_path / "a")
     content = (tmp_path / "a").read_bytes()

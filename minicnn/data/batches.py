@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import random
-from .arrays import as_images, as_labels, check_images
+from ..arrays import as_float32, as_labels, check_images
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | None]
 
@@ -31,7 +31,7 @@ def batches(
     Parameters
     ----------
     x : (N, ...) uint8 or float array
-        As in `as_images`; any memory layout, also memory-mapped.
+        As in `as_float32`; any memory layout, also memory-mapped.
     y : (N,) integer array or None
         As in `as_labels`; None for prediction.
     batch_size : int
@@ -49,7 +49,7 @@ def batches(
     Raises
     ------
     TypeError, ValueError
-        As `as_images`, `as_labels` and `minicnn.random.permutation`, and for a `batch_size`
+        As `as_float32`, `as_labels` and `minicnn.random.permutation`, and for a `batch_size`
         below 1; raised by the call, before the first batch.
     """
     x = np.asarray(x)
@@ -71,9 +71,9 @@ def _generate(
     for start in range(0, len(x), size):
         stop = min(start + size, len(x))
         if order is None:
-            # Copied first: as_images hands a contiguous float32 slice back as it is.
+            # Copied first: as_float32 hands a contiguous float32 slice back as it is.
             images = x[start:stop].copy()
-            yield as_images(images), None if labels is None else labels[start:stop].copy()
+            yield as_float32(images), None if labels is None else labels[start:stop].copy()
         else:
             chosen = order[start:stop]
-            yield as_images(x[chosen]), None if labels is None else labels[chosen]
+            yield as_float32(x[chosen]), None if labels is None else labels[chosen]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import as_labels, check_images
+from ..arrays import as_labels, check_images
 from .dataset import Dataset, Splits, join_splits, numbered_classes
 from .errors import DataError
 from .idx import PathLike

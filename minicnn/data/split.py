@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import random
-from .arrays import as_labels
+from ..arrays import as_labels
 
 Index = npt.NDArray[np.int64]
 

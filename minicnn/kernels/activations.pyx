@@ -275,4 +275,3 @@ def silu_backward(
     num_threads,
 ):
     apply_gradient(silu_gradient, saved, dy, 0.0, dx, num_threads)
-

@@ -56,6 +56,14 @@ def check_at_least(name: str, value: int, minimum: int) -> int:
     return number
 
 
+def check_unsigned(name: str, value: int, bits: int) -> int:
+    """Return `value` as an int in 0..2**bits - 1."""
+    number = index(value)
+    if not 0 <= number < 2**bits:
+        raise ValueError(f"{name} must be between 0 and 2**{bits} - 1, got {number}")
+    return number
+
+
 def check_probability(name: str, value: float) -> float:
     """Return `value` as a float in [0, 1]; NaN is refused."""
     number = float(value)

@@ -199,16 +199,11 @@ def conv2d_backward_weight(
     cdef int threads = check_threads(num_threads, <double>s.N * s.K * s.P * s.T)
     if dbias is not None:
         check_shape("dbias", (dbias.shape[0],), (s.K,))
-    if s.N == 0:
-        dweight[...] = 0.0
-        if dbias is not None:
-            dbias[...] = 0.0
-        return
     cdef const float[:, :, :, ::1] image = geometry.add_border(np.asarray(x))  # (N, C, Hp, Wp)
     cdef const Py_ssize_t[::1] pixel = geometry.pixel_table()
     cdef const Py_ssize_t[::1] tap = geometry.tap_table()
     # A slot is a run of samples with a gradient of its own; the batch alone says how many.
-    cdef Py_ssize_t slots = min(s.N, <Py_ssize_t>MAX_SLOTS), task, k
+    cdef Py_ssize_t slots = max(1, min(s.N, <Py_ssize_t>MAX_SLOTS)), task, k
     cdef float[:, :, ::1] partial = np.zeros((slots, s.K, s.T), np.float32)
     cdef float[:, ::1] packed = np.empty((threads, PIXEL_BLOCK * LANES), np.float32)
     cdef Py_ssize_t blocks = s.G * ((s.Kg + LANES - 1) // LANES)

@@ -119,14 +119,15 @@ def padded_size(
 ) -> int:
     """Return the length that one axis of a convolution's image needs, zero borders included.
 
-    The border after the image follows from `out`. A border is legal up to the one before the
-    image or up to the kernel's reach less one, whichever is larger: beyond that, whole windows
-    would lie outside. `out` is too small when one more window would fit without any border.
+    The border after the image follows from `out`. It is legal up to the border before the image,
+    or up to the reach of the kernel less one: beyond that, whole windows would lie outside. A
+    dilation that leaves the image behind altogether is refused before it costs memory. `out` is
+    too small when one more window would fit without any border.
     """
     reach = dilation * (kernel - 1) + 1
     needed = (out - 1) * stride + reach
     border = needed - pad - size
-    if not -stride < border <= max(pad, reach - 1):
+    if not -stride < border <= max(pad, min(reach - 1, pad + size + kernel)):
         raise ValueError(
             f"{axis}: {out} outputs do not fit an image of {size} with kernel {kernel}, "
             f"stride {stride}, padding {pad}, dilation {dilation}; "

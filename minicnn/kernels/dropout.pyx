@@ -15,7 +15,7 @@ from libc.math cimport ceil
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from minicnn.kernels.checks import (
-    check_not_empty, check_probability, check_shape, check_threads,
+    check_not_empty, check_probability, check_shape, check_threads, check_unsigned,
 )
 
 cdef enum:
@@ -28,17 +28,19 @@ def dropout_forward(
     const float[::1] x not None,            # (n,)
     float[::1] y not None,                  # (n,)
     uint8_t[::1] mask not None,             # (n,), 1 = kept
-    p, uint64_t seed, uint64_t step, uint32_t layer, num_threads,
+    p, seed, step, layer, num_threads,
 ):
     """Drop each element with probability p. p = 0 keeps all, p = 1 drops all.
 
-    Raises ValueError when lengths differ or p is not in [0, 1].
+    seed and step are 64 bits wide, layer 32. Raises ValueError when lengths differ, p is not in
+    [0, 1], or one of the three integers is out of range.
     """
     cdef int threads = check_threads(num_threads, 4.0 * x.shape[0])
     cdef double rate = check_probability("p", p)
     cdef Py_ssize_t n = x.shape[0], block
     check_shape("y", (y.shape[0],), (n,))
-    draw_mask(mask, n, rate, seed, step, layer, threads)
+    draw_mask(mask, n, rate, check_unsigned("seed", seed, 64), check_unsigned("step", step, 64),
+              check_unsigned("layer", layer, 32), threads)
     cdef float scale = kept_scale(rate)
     for block in prange((n + BLOCK - 1) // BLOCK, nogil=True,
                         num_threads=threads, use_threads_if=threads > 1):
@@ -66,7 +68,7 @@ def dropout2d_forward(
     const float[:, :, ::1] x not None,      # (N, C, S), S = H * W
     float[:, :, ::1] y not None,            # (N, C, S)
     uint8_t[:, ::1] mask not None,          # (N, C), 1 = kept
-    p, uint64_t seed, uint64_t step, uint32_t layer, num_threads,
+    p, seed, step, layer, num_threads,
 ):
     """Drop each plane (n, c) as a whole; it counts as element n * C + c.
 
@@ -77,7 +79,8 @@ def dropout2d_forward(
     check_planes(x, y, mask, "y")
     if x.shape[0] == 0:
         return
-    draw_mask(<uint8_t[:mask.size]>&mask[0, 0], mask.size, rate, seed, step, layer, threads)
+    draw_mask(<uint8_t[:mask.size]>&mask[0, 0], mask.size, rate, check_unsigned("seed", seed, 64),
+              check_unsigned("step", step, 64), check_unsigned("layer", layer, 32), threads)
     scale_planes(x, mask, kept_scale(rate), y, threads)
 
 
@@ -110,8 +113,7 @@ cdef void philox(
     uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint32_t k0, uint32_t k1, uint32_t* out
 ) noexcept nogil:
     cdef uint64_t p0, p1
-    cdef int i
-    for i in range(10):
+    for _ in range(10):
         p0 = <uint64_t>0xD2511F53 * c0
         p1 = <uint64_t>0xCD9E8D57 * c2
         c0 = <uint32_t>(p1 >> 32) ^ c1 ^ k0

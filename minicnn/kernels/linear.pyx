@@ -1,6 +1,6 @@
 """Linear: y = x Wᵀ + b.
 
-    x (N, I)   weight (O, I)   bias (O,)   y (N, O)
+    x (N, I)   weight (O, I)   bias (O,)   y (N, O)      I = in_features, O = out_features
 
     forward     y[n, o]  = bias[o] + sum_i x[n, i] weight[o, i]
     backward    dx[n, i] = sum_o dy[n, o] weight[o, i]
@@ -35,20 +35,20 @@ def linear_forward(
     num_threads,
 ):
     """y = x Wᵀ + bias. Raises ValueError when shapes disagree or I or O is 0."""
-    cdef Py_ssize_t N = x.shape[0], I = x.shape[1], O = weight.shape[0]
-    cdef int threads = check_threads(num_threads, <double>N * I * O)
-    check_not_empty("weight", (O, weight.shape[1]))
-    check_shape("weight", (O, weight.shape[1]), (O, I))
-    check_shape("y", (y.shape[0], y.shape[1]), (N, O))
+    cdef Py_ssize_t N = x.shape[0], in_features = x.shape[1], out_features = weight.shape[0]
+    cdef int threads = check_threads(num_threads, <double>N * in_features * out_features)
+    check_not_empty("weight", (out_features, weight.shape[1]))
+    check_shape("weight", (out_features, weight.shape[1]), (out_features, in_features))
+    check_shape("y", (y.shape[0], y.shape[1]), (N, out_features))
     cdef const float* start = NULL
     if bias is not None:
-        check_shape("bias", (bias.shape[0],), (O,))
+        check_shape("bias", (bias.shape[0],), (out_features,))
         start = &bias[0]
     if N == 0:
         return
     with nogil:                             # y (N, O) = x (N, I) · Wᵀ (I, O)
-        multiply(Matrix(&x[0, 0], I, 1), Matrix(&weight[0, 0], 1, I), start,
-                 &y[0, 0], N, O, I, threads)
+        multiply(Matrix(&x[0, 0], in_features, 1), Matrix(&weight[0, 0], 1, in_features), start,
+                 &y[0, 0], N, out_features, in_features, threads)
 
 
 def linear_backward_input(
@@ -58,16 +58,16 @@ def linear_backward_input(
     num_threads,
 ):
     """dx = dy W. Raises ValueError when shapes disagree or I or O is 0."""
-    cdef Py_ssize_t N = dy.shape[0], O = weight.shape[0], I = weight.shape[1]
-    cdef int threads = check_threads(num_threads, <double>N * I * O)
-    check_not_empty("weight", (O, I))
-    check_shape("dy", (N, dy.shape[1]), (N, O))
-    check_shape("dx", (dx.shape[0], dx.shape[1]), (N, I))
+    cdef Py_ssize_t N = dy.shape[0], out_features = weight.shape[0], in_features = weight.shape[1]
+    cdef int threads = check_threads(num_threads, <double>N * in_features * out_features)
+    check_not_empty("weight", (out_features, in_features))
+    check_shape("dy", (N, dy.shape[1]), (N, out_features))
+    check_shape("dx", (dx.shape[0], dx.shape[1]), (N, in_features))
     if N == 0:
         return
     with nogil:                             # dx (N, I) = dy (N, O) · W (O, I)
-        multiply(Matrix(&dy[0, 0], O, 1), Matrix(&weight[0, 0], I, 1), NULL,
-                 &dx[0, 0], N, I, O, threads)
+        multiply(Matrix(&dy[0, 0], out_features, 1), Matrix(&weight[0, 0], in_features, 1), NULL,
+                 &dx[0, 0], N, in_features, out_features, threads)
 
 
 def linear_backward_weight(
@@ -81,21 +81,21 @@ def linear_backward_weight(
 
     Raises ValueError when shapes disagree or I or O is 0.
     """
-    cdef Py_ssize_t N = x.shape[0], I = x.shape[1], O = dy.shape[1]
-    cdef int threads = check_threads(num_threads, <double>N * I * O)
-    check_not_empty("x", (N, I), first_axis=1)
-    check_not_empty("dy", (dy.shape[0], O), first_axis=1)
-    check_shape("dy", (dy.shape[0], O), (N, O))
-    check_shape("dweight", (dweight.shape[0], dweight.shape[1]), (O, I))
+    cdef Py_ssize_t N = x.shape[0], in_features = x.shape[1], out_features = dy.shape[1]
+    cdef int threads = check_threads(num_threads, <double>N * in_features * out_features)
+    check_not_empty("x", (N, in_features), first_axis=1)
+    check_not_empty("dy", (dy.shape[0], out_features), first_axis=1)
+    check_shape("dy", (dy.shape[0], out_features), (N, out_features))
+    check_shape("dweight", (dweight.shape[0], dweight.shape[1]), (out_features, in_features))
     if dbias is not None:
-        check_shape("dbias", (dbias.shape[0],), (O,))
+        check_shape("dbias", (dbias.shape[0],), (out_features,))
         sum_columns(dy, dbias)
     if N == 0:
         dweight[...] = 0.0
         return
     with nogil:                             # dW (O, I) = dyᵀ (O, N) · x (N, I)
-        multiply(Matrix(&dy[0, 0], 1, O), Matrix(&x[0, 0], I, 1), NULL,
-                 &dweight[0, 0], O, I, N, threads)
+        multiply(Matrix(&dy[0, 0], 1, out_features), Matrix(&x[0, 0], in_features, 1), NULL,
+                 &dweight[0, 0], out_features, in_features, N, threads)
 
 
 cdef void sum_columns(const float[:, ::1] dy, float[::1] dbias) noexcept nogil:
@@ -138,6 +138,7 @@ cdef void multiply_block(
     cdef Py_ssize_t part, start, count, tile, t, r, i, j
     cdef const float* base
     cdef float* target
+    cdef float before
 
     for part in range((depth + DEPTH_BLOCK - 1) // DEPTH_BLOCK):
         start = part * DEPTH_BLOCK
@@ -160,9 +161,5 @@ cdef void multiply_block(
             for i in range(min(<Py_ssize_t>ROWS, last_row - r)):
                 target = out + (r + i) * columns + first_column
                 for j in range(lanes):
-                    if start > 0:
-                        target[j] += sums[LANES * i + j]
-                    elif bias != NULL:
-                        target[j] = bias[first_column + j] + sums[LANES * i + j]
-                    else:
-                        target[j] = sums[LANES * i + j]
+                    before = target[j] if start > 0 else bias[first_column + j] if bias else 0.0
+                    target[j] = before + sums[LANES * i + j]

@@ -77,7 +77,7 @@ def max_pool2d_backward(
     Raises ValueError when shapes disagree or an index lies outside its plane.
     """
     cdef int threads = check_threads(num_threads, <double>dx.size)
-    cdef Py_ssize_t b, i, C = dx.shape[1], size = dx.shape[2] * dx.shape[3]
+    cdef Py_ssize_t b, C = dx.shape[1], size = dx.shape[2] * dx.shape[3]
     cdef Py_ssize_t windows = dy.shape[2] * dy.shape[3]
     check_not_empty("dx", shape(dx), first_axis=1)
     check_not_empty("dy", shape(dy), first_axis=1)

@@ -70,18 +70,20 @@ cdef double forward_row(
     double smoothing, float* probabilities, Py_ssize_t K,
 ) noexcept nogil:
     """The row's share of the loss before the division by W."""
-    cdef double log_sum = softmax_row(logits, probabilities, K)     # log sum_j exp logits[j]
+    cdef double largest = row_maximum(logits, K)
+    cdef double log_sum = softmax_row(logits, probabilities, K)     # log sum_j exp z[j]
     cdef double loss, spread = 0.0
     cdef Py_ssize_t k
     if label == ignore_index:
         return 0.0
-    loss = log_sum - logits[label]
+    # z first: log_sum would vanish beside a logit of 1e20.
+    loss = log_sum - (logits[label] - largest)
     if class_weight is not None:
         loss = loss * class_weight[label]
     if smoothing == 0.0:                    # an infinite -log p elsewhere must not become nan
         return loss
     for k in range(K):
-        spread = spread + (log_sum - logits[k]) * (
+        spread = spread + (log_sum - (logits[k] - largest)) * (
             1.0 if class_weight is None else class_weight[k])
     return (1.0 - smoothing) * loss + smoothing / K * spread
 
@@ -152,17 +154,23 @@ def count_correct(
 
 
 cdef double softmax_row(const float* logits, float* out, Py_ssize_t K) noexcept nogil:
-    """out = softmax(logits); returns log sum_k exp logits[k]."""
+    """out = softmax(logits); returns log sum_k exp z[k]."""
     cdef Py_ssize_t k
-    cdef double largest = logits[0], total = 0.0
-    for k in range(1, K):
-        if logits[k] > largest:
-            largest = logits[k]
+    cdef double largest = row_maximum(logits, K), total = 0.0
     for k in range(K):
         total = total + exp(logits[k] - largest)
     for k in range(K):
         out[k] = <float>(exp(logits[k] - largest) / total)
-    return largest + log(total)
+    return log(total)
+
+
+cdef double row_maximum(const float* logits, Py_ssize_t K) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef float largest = logits[0]
+    for k in range(1, K):
+        if logits[k] > largest:
+            largest = logits[k]
+    return largest
 
 
 cdef check_matrix(name, const float[:, ::1] logits, const float[:, ::1] other):

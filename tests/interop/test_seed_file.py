@@ -63,11 +63,18 @@ def test_sizes_are_those_the_seed_writes(tmp_path, variant):
     assert path.stat().st_size == (445_068, 446_988, 448_908)[variant]
 
 
-@pytest.mark.parametrize("change", [-1, 1, -4, 4, 4 * 240, -445_068])
+@pytest.mark.parametrize("change", [-1, 1, -4, 4, 4 * 240, -3 * 4 * 4609, -445_068])
 def test_read_other_size_is_refused_with_the_sizes_that_fit(tmp_path, change):
     content = write_values(tmp_path / "a.model", stored_values(False, False, 3)).read_bytes()
     (tmp_path / "a.model").write_bytes((content + bytes(max(change, 0)))[: 445_068 + change])
     with pytest.raises(CheckpointError, match=rf"a\.model: is {445_068 + change:,} bytes.*445,068"):
+        read_seed_model(tmp_path / "a.model")
+
+
+def test_read_file_of_absurdly_many_classes_is_refused_before_it_is_read(tmp_path):
+    with open(tmp_path / "a.model", "wb") as file:
+        file.truncate(4 * (97_440 + 4609 * 10_001))  # takes no space: it has no written blocks
+    with pytest.raises(CheckpointError, match="is 184,768,196 bytes long"):
         read_seed_model(tmp_path / "a.model")
 
 
@@ -156,7 +163,7 @@ def test_load_trained_model_gives_the_logits_of_the_seed(data_dir):
 
 
 def test_load_trained_model_carries_classes_and_preprocessing_through_a_file(data_dir, tmp_path):
-    from minicnn.sequential import load
+    from minicnn.model_file import load
 
     model = load_seed_model(data_dir / TRAINED)
     model.save(tmp_path / "model.safetensors")

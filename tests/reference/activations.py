@@ -70,17 +70,21 @@ def gelu_backward(x, dy):
 
 
 def gelu_tanh_forward(x):
-    """x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))."""
+    """x / 2 · (1 + tanh u), u = √(2/π) · (x + 0.044715 x³).
+
+    (1 + tanh u) / 2 = σ(2u), which keeps the digits of the left tail.
+    """
     x = np.asarray(x, np.float64)
-    return 0.5 * x * (1.0 + np.tanh(_gelu_tanh_inner(_bounded(x))))
+    return x * sigmoid_forward(2.0 * _gelu_tanh_inner(_bounded(x)))
 
 
 def gelu_tanh_backward(x, dy):
-    """The derivative of `gelu_tanh_forward` times dy."""
+    """dy · (σ(2u) + x · σ(2u) · σ(-2u) · 2u')."""
     x = _bounded(x)
-    t = np.tanh(_gelu_tanh_inner(x))
-    slope = _SQRT_2_OVER_PI * (1.0 + 3 * 0.044715 * x * x)
-    return np.asarray(dy, np.float64) * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope)
+    u = _gelu_tanh_inner(x)
+    slope = 2.0 * _SQRT_2_OVER_PI * (1.0 + 3 * 0.044715 * x * x)
+    left, right = sigmoid_forward(2.0 * u), sigmoid_forward(-2.0 * u)
+    return np.asarray(dy, np.float64) * (left + x * left * right * slope)
 
 
 def silu_forward(x):

@@ -1,0 +1,200 @@
+"""The epoch loop: drives anything that can make a training step and evaluate itself.
+
+The loop decides the order of samples, counts, calls the callbacks and the schedule, and keeps
+the state file; what a step is, the model decides. The order of an epoch's samples depends on
+the plan's seed and the epoch's number only, so a run can be repeated and resumed.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import as_float32
+from ..data.batches import batches
+from ..interrupts import signals_deferred
+from ..layers.base import FloatArray, ShapeError
+from ..optim import Optimizer
+from .callbacks import Callback, StopOnNaN
+from .history import History
+from .plan import Model, Plan, Run
+from .resume import StateFile
+
+
+def fit(
+    model: Model,
+    plan: Plan,
+    callbacks: Sequence[Callback] = (),
+    *,
+    state_file: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> History:
+    """Train `model` as `plan` says; `Sequential.fit` explains the arguments.
+
+    The model trains in training mode and is left in the mode it came in.
+    """
+    callbacks = _checked_callbacks(callbacks)
+    if resume and state_file is None:
+        raise ValueError("resume is True, but there is no state_file to resume from; give both")
+    run = Run(model, plan)
+    model.build(plan.x.shape[1:])
+    _check_optimizer(model, plan.optimizer)
+    _check_last_batch(run)
+    state = None if state_file is None else StateFile(state_file, run, callbacks)
+    with _training_mode(model), ExitStack() as closing:
+        for callback in callbacks:
+            closing.callback(callback.close, run)  # each, even when another one's fails
+        if state is not None and resume:
+            state.restore()
+        _tell(callbacks, "on_train_begin", run)
+        if state is not None and not resume:
+            state.save()
+        while run.epoch < plan.epochs and run.stop_reason is None:
+            _train_epoch(run, callbacks)
+            if state is not None:
+                state.save()
+        _tell(callbacks, "on_train_end", run)
+    return run.history
+
+
+def _checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
+    """The callbacks, with StopOnNaN in front: nothing of a spoilt epoch may reach a file."""
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks holds {callback!r}; expected Callback objects")
+    checks = [callback for callback in callbacks if isinstance(callback, StopOnNaN)]
+    others = [callback for callback in callbacks if not isinstance(callback, StopOnNaN)]
+    return [*(checks or [StopOnNaN()]), *others]
+
+
+def _check_optimizer(model: Model, optimizer: Optimizer) -> None:
+    own = {id(p) for p in model.parameters()}
+    foreign = [p for p in optimizer.parameters if id(p) not in own]
+    if foreign:
+        raise ValueError(
+            f"the optimizer moves {foreign[0]!r}, which is not this model's; make it from "
+            "model.parameters() of the model that you train"
+        )
+
+
+def _check_last_batch(run: Run) -> None:
+    """Try a lone last sample now, because BatchNorm may refuse it at the end of the epoch."""
+    plan = run.plan
+    if plan.drop_last or plan.batch_size == 1 or len(plan.x) % plan.batch_size != 1:
+        return
+    step = _Step(run)
+    generators = run.model.generator_steps()
+    try:
+        with _training_mode(run.model):
+            run.model.forward(as_float32(plan.x[:1]))
+    except ShapeError as error:
+        raise ShapeError(
+            f"{error}; of {len(plan.x)} samples in batches of {plan.batch_size} one is left for "
+            "the last batch: use drop_last=True, or another batch_size"
+        ) from None
+    finally:
+        step.undo(generators)
+
+
+@contextmanager
+def _training_mode(model: Model) -> Iterator[None]:
+    before = model.training
+    model.train()
+    try:
+        yield
+    finally:
+        model.train(before)
+
+
+def _tell(callbacks: Sequence[Callback], event: str, run: Run) -> None:
+    for callback in callbacks:
+        getattr(callback, event)(run)
+
+
+def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
+    """One pass over the data, the validation, the schedule, the callbacks."""
+    plan = run.plan
+    start = time.perf_counter()
+    run.epoch += 1
+    run.batch = run.samples = run.correct = 0
+    run.loss_sum = 0.0
+    _tell(callbacks, "on_epoch_begin", run)
+    step = _Step(run)
+    for x, y in batches(
+        plan.x, plan.y, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=run.epoch - 1
+    ):
+        if run.batch == run.batches:
+            break  # drop_last
+        step.make(x, y)
+        _tell(callbacks, "on_batch_end", run)
+    row = run.logs
+    trained = time.perf_counter()
+    if plan.validation_data is not None:
+        found = run.model.evaluate(*plan.validation_data, loss=plan.loss)
+        row |= {f"val_{name}": value for name, value in found.items()}
+    row["seconds"] = time.perf_counter() - start
+    row["images_per_second"] = run.samples / (trained - start)
+    run.history.append(row)
+    _advance(plan.schedule, "epoch", row)
+    _tell(callbacks, "on_epoch_end", run)
+
+
+class _Step:
+    """One training step that happens as a whole or not at all.
+
+    BatchNorm's statistics and Dropout's counters move in the forward pass already, the
+    parameters at the end. When the step is not made, because of Ctrl-C or because the loss is
+    NaN, the former are put back.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self._live = list(run.model.buffers().values())
+        self._before = [array.copy() for array in self._live]
+
+    def make(self, x: FloatArray, y: NDArray[np.int64] | None) -> None:
+        run, plan = self.run, self.run.plan
+        run.lr = plan.optimizer.lr
+        steps = plan.optimizer.steps
+        for copy, array in zip(self._before, self._live, strict=True):
+            copy[...] = array
+        generators = run.model.generator_steps()
+        try:
+            loss, correct = run.model.train_and_count(
+                x, y, plan.loss, plan.optimizer, plan.clip_norm
+            )
+        finally:
+            if plan.optimizer.steps == steps:
+                self.undo(generators)
+        run.batch += 1
+        run.batch_loss = loss
+        run.samples += len(x)
+        run.correct += correct
+        run.loss_sum += loss * len(x)
+        _advance(plan.schedule, "batch", {"loss": loss, "accuracy": correct / len(x)})
+
+    def undo(self, generators: dict[str, int]) -> None:
+        """Put statistics and counters back to what they were before."""
+        with signals_deferred():
+            for copy, array in zip(self._before, self._live, strict=True):
+                array[...] = copy
+            self.run.model.load_generator_steps(generators)
+
+
+def _advance(schedule: Any, interval: str, row: Mapping[str, Any]) -> None:
+    """Step the schedule if `interval` is its own.
+
+    One that asks for a metric gets the loss, or when it looks for a maximum the accuracy; of
+    the validation data, if there is any.
+    """
+    if schedule is None or schedule.interval != interval:
+        return
+    if not getattr(schedule, "needs_metric", False):
+        schedule.step()
+        return
+    metric = "accuracy" if getattr(schedule, "mode", "min") == "max" else "loss"
+    schedule.step(row.get(f"val_{metric}", row[metric]))

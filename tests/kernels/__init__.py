@@ -1,0 +1,1 @@
+"""Tests of minicnn.kernels: every operation against the oracle, inside guarded buffers."""
