@@ -123,6 +123,8 @@ def engine_extension() -> Extension:
 
 
 setup(
-    ext_modules=cythonize([*kernel_extensions(), engine_extension()], compiler_directives=DIRECTIVES),
+    ext_modules=cythonize(
+        [*kernel_extensions(), engine_extension()], compiler_directives=DIRECTIVES
+    ),
     cmdclass={"build_ext": BuildKernels},
 )

@@ -21,8 +21,8 @@ from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss, Loss
+from .lowering import PassCache, Passes
 from .optim import Optimizer, clip_grad_norm
-from .passes import PassCache
 from .threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Sequential(Chain):
         super().__init__(*layers, seed=seed)
         self.classes: list[str] | None = None
         self.preprocessing: dict[str, Any] = {}
-        self.passes = PassCache()
+        self._passes = PassCache()
 
     # --- training ----------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class Sequential(Chain):
     ) -> tuple[float, int]:
         """`train_step` that also tells how many samples were classified correctly."""
         x = self.prepare(x)
-        passes = self.passes.find(self, x) or self  # the engine's, else layer by layer
+        passes = self.passes_for(x)
         logits = passes.forward(x)
         labels = as_labels(y, len(logits))
         loss = loss_fn(logits, labels)
@@ -192,15 +192,15 @@ class Sequential(Chain):
     def logits(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The last layer's output for every sample, in evaluation mode: (N, K) float32."""
         with inference():
-            rows = [self.answer(images) for images, _ in batches(x, None, batch_size)]
+            inputs = (self.prepare(images) for images, _ in batches(x, None, batch_size))
+            rows = [self.passes_for(images).forward(images) for images in inputs]
         if not rows:
             raise ValueError("there is nothing to predict: x holds no samples")
         return np.concatenate(rows)
 
-    def answer(self, x: Any) -> FloatArray:
-        """The last layer's output for one batch, through the engine if it knows the layers."""
-        x = self.prepare(x)
-        return (self.passes.find(self, x) or self).forward(x)
+    def passes_for(self, x: FloatArray) -> Passes | Sequential:
+        """What does both passes for a prepared batch: the engine if it can, else the layers."""
+        return self._passes.find(list(self.leaves().values()), self.flat_parameters, x) or self
 
     def predict(self, x: Any, batch_size: int = 256) -> NDArray[np.int64]:
         """The index of the most likely class of every sample: (N,) int64."""

@@ -6,6 +6,7 @@ it. `docs/engine.md` tells how a step runs.
 
 import os
 
+from .. import kernels  # noqa: F401  (decides how threads wait, before any are there)
 from .plan import LANES, Plan, isa
 
 __all__ = ["LANES", "Plan", "engine_enabled", "isa", "set_engine"]

@@ -2,18 +2,16 @@
 
 import math
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .engine import LANES, Plan, engine_enabled
-from .layers import BatchNorm1d, BatchNorm2d, Dropout, Layer
-from .layers.base import FloatArray, Shape, in_inference
-from .lowering import Lowered, lower, settings
-from .threads import get_num_threads
-
-if TYPE_CHECKING:
-    from .chain import Chain
+from ..engine import LANES, Plan, engine_enabled
+from ..layers import BatchNorm1d, BatchNorm2d, Dropout, Layer
+from ..layers.base import FloatArray, Shape, in_inference
+from ..threads import get_num_threads
+from .lower import Lowered, lower
+from .nodes import settings
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**18  # multiply-adds of a pass that would be over before the other threads woke
@@ -92,13 +90,18 @@ class PassCache:
     def __reduce__(self) -> tuple[type["PassCache"], tuple[()]]:
         return PassCache, ()  # copies and pickles of a model start without plans
 
-    def find(self, chain: "Chain", x: FloatArray) -> Passes | None:
-        """The passes for a batch like `x`, or None when the layers must do it themselves."""
+    def find(self, layers: list[Layer], values: FloatArray, x: FloatArray) -> Passes | None:
+        """The passes for a batch like `x`, or None when the layers must do it themselves.
+
+        Parameters
+        ----------
+        layers : list of Layer
+            The leaves of the chain, their parameters in `values`.
+        """
         if not engine_enabled():
             return None
-        layers = list(chain.leaves().values())
         training = not in_inference()
-        key = (x.shape[1:], training, id(chain.flat_parameters), *map(settings, layers))
+        key = (x.shape[1:], training, id(values), *map(settings, layers))
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:

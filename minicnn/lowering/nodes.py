@@ -1,0 +1,127 @@
+"""Which layers become operations, and what flows between those.
+
+`KINDS` says which operation each layer is. Flatten, Identity and a Dropout in evaluation are no
+operation at all; a ReLU behind Conv2d, Linear or BatchNorm becomes part of it. A chain that
+holds any other layer, or a subclass of one of these, has no plan and runs layer by layer.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..engine.description import Map, Operation
+from ..layers import (
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Dropout2d,
+    Flatten,
+    GlobalAvgPool2d,
+    Identity,
+    Layer,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    ReLU,
+)
+from ..layers.base import Shape
+
+KINDS: dict[type[Layer], str] = {
+    Conv2d: "conv", Linear: "linear", BatchNorm1d: "batchnorm", BatchNorm2d: "batchnorm",
+    ReLU: "relu", LeakyReLU: "relu", MaxPool2d: "max_pool", AvgPool2d: "avg_pool",
+    GlobalAvgPool2d: "avg_pool", Dropout: "dropout", Dropout2d: "dropout",
+    Flatten: "", Identity: "",
+}  # fmt: skip
+LEARNERS = ("conv", "linear", "batchnorm")  # have parameters, and can end with a ReLU
+
+Shape3 = tuple[int, int, int]
+
+
+@dataclass
+class Value:
+    """What flows from one operation to the next: its map, and that of its gradient."""
+
+    shape: Shape3
+    map: Map | None = None
+    gradient: Map | None = None
+    gate: bool = False  # the output of a fused ReLU
+
+
+@dataclass
+class Node:
+    """A layer that becomes an operation. `x_shape`, `y_shape`: as the layer sees x and y."""
+
+    layer: Any
+    kind: str
+    x: Value
+    y: Value
+    x_shape: Shape3
+    op: Operation = field(default_factory=Operation)
+    copied: Operation | None = None  # moves the gradient of y to where op.dy wants it
+
+
+def settings(layer: Layer) -> tuple[Any, ...] | None:
+    """What a plan depends on besides shapes; None if no plan covers this layer.
+
+    A plan serves only while these stay the same.
+    """
+    if type(layer) not in KINDS:
+        return None
+    if isinstance(layer, Conv2d):
+        return (layer.kernel_size, layer.geometry())
+    if isinstance(layer, (MaxPool2d, AvgPool2d)):
+        included = isinstance(layer, AvgPool2d) and layer.count_include_pad
+        return (layer.windows(), layer.ceil_mode, included)
+    if isinstance(layer, (BatchNorm1d, BatchNorm2d)):
+        return (layer.training, id(layer.running_mean), id(layer.running_var))
+    if isinstance(layer, LeakyReLU):
+        return (layer.negative_slope,)
+    return (layer.training,) if isinstance(layer, Dropout) else ()
+
+
+def three_axes(shape: Shape) -> Shape3:
+    """A sample's shape as (channels, height, width)."""
+    if len(shape) == 3:
+        return shape[0], shape[1], shape[2]
+    return (shape[0], 1, math.prod(shape[1:]))
+
+
+def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> list[Node]:
+    """One node for each operation; none when a layer is not covered."""
+    if len(input_shape) > 3 or any(refused(layer, training) for layer in layers):
+        return []
+    busy = [layer for layer in layers if operation_kind(layer)]
+    nodes: list[Node] = []
+    shape, value = input_shape, Value(three_axes(input_shape))
+    for layer in layers:
+        kind, output = operation_kind(layer), layer.output_shape(shape)
+        # A fused ReLU's derivative is left to the next operation, so there must be one.
+        fits = nodes and nodes[-1].kind in LEARNERS and (layer is not busy[-1] or not training)
+        if type(layer) is ReLU and fits:
+            nodes[-1].op.relu = value.gate = True
+        elif kind:
+            y = Value(three_axes(output))
+            nodes.append(Node(layer, kind, value, y, three_axes(shape)))
+            value = y
+        shape = output
+    return nodes
+
+
+def operation_kind(layer: Layer) -> str:
+    """Name of the layer's operation; empty for a layer that moves no numbers."""
+    if isinstance(layer, Dropout) and not layer.training:
+        return ""
+    return KINDS[type(layer)]
+
+
+def refused(layer: Layer, training: bool) -> bool:
+    """Whether no plan can hold this layer."""
+    if type(layer) not in KINDS:
+        return True
+    if isinstance(layer, MaxPool2d):
+        return math.prod(layer.kernel_size) > 256  # winners are bytes
+    # Training with frozen statistics is rare, and left to the layers.
+    return isinstance(layer, (BatchNorm1d, BatchNorm2d)) and training and not layer.training
