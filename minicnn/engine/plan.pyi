@@ -10,6 +10,7 @@ BLOCKS: dict[str, int]
 ISAS: tuple[str, ...]
 
 def isa() -> str: ...
+def supported(name: str) -> bool: ...
 
 class Plan:
     def __init__(

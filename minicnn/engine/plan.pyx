@@ -118,6 +118,12 @@ BLOCKS = {
 }
 
 
+def supported(str name):
+    """Whether kernels of that name exist and this machine and its system can run them."""
+    encoded = name.encode()
+    return choose_kernels(encoded) != NULL
+
+
 def isa():
     """The instruction set that the engine's kernels in use were compiled for.
 
