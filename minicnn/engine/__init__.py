@@ -7,9 +7,9 @@ it. `docs/engine.md` tells how a step runs.
 import os
 
 from .. import kernels  # noqa: F401  (decides how threads wait, before any are there)
-from .plan import LANES, Plan, isa
+from .plan import LANES, Plan, fma_probe, isa
 
-__all__ = ["LANES", "Plan", "engine_enabled", "isa", "set_engine"]
+__all__ = ["LANES", "Plan", "engine_enabled", "fma_probe", "isa", "set_engine"]
 
 _enabled = os.environ.get("MINICNN_ENGINE") != "0"
 

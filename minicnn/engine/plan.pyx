@@ -55,7 +55,7 @@ cdef extern from "csrc/engine.h" nogil:
         float* output
         const float* doutput
 
-    ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t)
+    ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t) noexcept nogil
 
     ctypedef struct c_call "call":
         pass_function function
@@ -78,6 +78,7 @@ cdef extern from "csrc/engine.h" nogil:
         pass_function dropout_forward, dropout_backward
         pass_function batchnorm_sums, batchnorm_forward, batchnorm_eval
         pass_function batchnorm_gradient_sums, batchnorm_backward
+        double (*fma_probe)(Py_ssize_t steps, float* sink) noexcept nogil
 
     cdef enum:
         LINEAR_OUTPUTS
@@ -130,6 +131,18 @@ def isa():
     The name comes from the object itself, which asks its compiler.
     """
     return table.name.decode()
+
+
+def fma_probe(Py_ssize_t steps):
+    """Run 16 · `steps` independent multiply-adds of a vector; returns the operations that is.
+
+    Timed by the caller, it tells the most that any kernel can reach.
+    """
+    cdef float[::1] sink = aligned_zeros(table.lanes)
+    cdef double operations
+    with nogil:
+        operations = table.fma_probe(steps, &sink[0])
+    return operations
 
 
 cdef pass_function function_named(str name) except NULL:

@@ -62,6 +62,33 @@ def test_random_net_agrees_with_the_oracle_and_between_threads(seed):
             assert_same_bits(again[name], gradients[name])
 
 
+@pytest.mark.parametrize("batch", (4, 19))
+@pytest.mark.parametrize(
+    "consumer",
+    [
+        lambda: mc.Conv2d(6, 5, 3, padding=2), lambda: mc.Conv2d(6, 6, 3, 2, groups=2),
+        lambda: mc.MaxPool2d(2), lambda: mc.MaxPool2d(3, 2, 1), lambda: mc.AvgPool2d(2),
+        lambda: mc.AvgPool2d(3, 2, 1), mc.GlobalAvgPool2d, lambda: mc.BatchNorm2d(6), mc.Flatten,
+        lambda: mc.Dropout(0.3), lambda: mc.Dropout2d(0.3), lambda: mc.LeakyReLU(0.2), mc.ReLU,
+        lambda: mc.Sequential(mc.Flatten(), mc.BatchNorm1d(384)), mc.Identity,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first", ("conv", "batchnorm"))
+def test_derivative_of_a_fused_relu_is_right_whatever_follows(first, consumer, batch):
+    middle = [mc.BatchNorm2d(6)] if first == "batchnorm" else []
+    layers = [mc.Conv2d(2, 6, 3, padding=1), *middle, mc.ReLU(), consumer(), mc.Linear(None, 7)]
+    model = mc.Sequential(*layers, seed=4)
+    x = np.random.default_rng(batch).normal(size=(batch, 2, 8, 8)).astype(np.float32)
+    dy = gradient_for(model, x)
+    y, gradients = run(model, x, dy)
+    expected_y, expected = oracle_passes(model, x, dy)
+    assert_close(y, expected_y, NET_TOLERANCE, np.abs(expected_y).max())
+    # What stands before a BatchNorm may have a gradient of 0, and rounding errors of the others'.
+    scale = max(np.abs(value).max() for value in expected.values())
+    for name, value in expected.items():
+        assert_close(gradients[name], value, NET_TOLERANCE, scale, may_be_zero=True)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed):
     case = random_case(seed)

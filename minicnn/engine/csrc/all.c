@@ -4,6 +4,7 @@
 #include "layout.c"
 #include "pointwise.c"
 #include "pool.c"
+#include "probe.c"
 #include "linear.c"
 #include "tiles.c"
 
@@ -36,4 +37,5 @@ const kernel_table NAMED(kernels) = {
     .batchnorm_eval = NAMED(batchnorm_eval),
     .batchnorm_gradient_sums = NAMED(batchnorm_gradient_sums),
     .batchnorm_backward = NAMED(batchnorm_backward),
+    .fma_probe = NAMED(fma_probe),
 };

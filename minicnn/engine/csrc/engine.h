@@ -90,6 +90,7 @@ typedef struct {
     pass *dropout_forward, *dropout_backward;
     pass *batchnorm_sums, *batchnorm_forward, *batchnorm_eval;
     pass *batchnorm_gradient_sums, *batchnorm_backward;
+    double (*fma_probe)(ptrdiff_t steps, float *sink);
 } kernel_table;
 
 enum {

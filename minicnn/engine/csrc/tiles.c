@@ -11,14 +11,20 @@ typedef void gradient_function(
         const weighted_sum *s, const float *x, const float *weight, const float *bias, \
         float *y, const float *gate, int relu) \
     { \
-        sum_tile(s, x, weight, bias, y, gate, relu, P, K); \
+        if (s->x_step == LANES) \
+            sum_tile(s, x, weight, bias, y, gate, relu, P, K, 1); \
+        else \
+            sum_tile(s, x, weight, bias, y, gate, relu, P, K, 0); \
     }
 #define GRADIENT_TILE(K, T) \
     static void gradient_tile_##K##_##T( \
         const pixel_products *s, const float *dy, const float *x, const ptrdiff_t *tap, \
         float *dweight) \
     { \
-        gradient_tile(s, dy, x, tap, dweight, K, T); \
+        if (s->x_step == LANES) \
+            gradient_tile(s, dy, x, tap, dweight, K, T, 1); \
+        else \
+            gradient_tile(s, dy, x, tap, dweight, K, T, 0); \
     }
 #define EACH_3(M, A) M(A, 1) M(A, 2) M(A, 3)
 #define EACH_4(M, A) EACH_3(M, A) M(A, 4)

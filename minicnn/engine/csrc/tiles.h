@@ -37,14 +37,17 @@ typedef struct {
 INLINE void sum_tile(
     const weighted_sum *s, const float *restrict x, const float *restrict weight,
     const float *bias,                  /* (rows,) or NULL */
-    float *restrict y, const float *gate, int relu, const int pixels, const int rows)
+    float *restrict y, const float *gate, int relu,
+    const int pixels, const int rows, const int adjacent)
 {
     vec sum[TILE_ROWS][TILE_PIXELS];
-    const ptrdiff_t x_step = s->x_step, weight_row = s->weight_row, taps = s->taps;
+    const float *row[TILE_ROWS];                /* of the weight; pointers need no arithmetic */
+    const ptrdiff_t x_step = adjacent ? LANES : s->x_step, taps = s->taps;
     const ptrdiff_t *tap_x = s->tap_x, *tap_weight = s->tap_weight;
     /* 1. The sums start from the bias. */
     UNROLL
     for (int k = 0; k < rows; k++) {
+        row[k] = weight + k * s->weight_row;
         UNROLL
         for (int p = 0; p < pixels; p++)
             sum[k][p] = splat(bias ? bias[k] : 0.0f);
@@ -52,21 +55,24 @@ INLINE void sum_tile(
     /* 2. One step: `pixels` vectors of x, each used by `rows` weights. */
     for (ptrdiff_t c = s->channels; c; c--) {
         for (ptrdiff_t t = 0; t < taps; t++) {
-            const float *from = x + tap_x[t], *w = weight + tap_weight[t];
+            const float *from = x + tap_x[t];
+            const ptrdiff_t at = tap_weight[t];
             vec value[TILE_PIXELS];
             UNROLL
             for (int p = 0; p < pixels; p++)
                 value[p] = load(from + p * x_step);
             UNROLL
             for (int k = 0; k < rows; k++) {
-                const vec factor = splat(w[k * weight_row]);
+                const vec factor = splat(row[k][at]);
                 UNROLL
                 for (int p = 0; p < pixels; p++)
                     sum[k][p] += factor * value[p];
             }
         }
         x += s->x_plane;
-        weight += s->weight_channel;
+        UNROLL
+        for (int k = 0; k < rows; k++)
+            row[k] += s->weight_channel;
     }
     /* 3. ReLU, or the derivative of the ReLU that made the values at `gate`. */
     UNROLL
@@ -95,28 +101,31 @@ typedef struct {
 INLINE void gradient_tile(
     const pixel_products *s, const float *restrict dy, const float *restrict x,
     const ptrdiff_t *tap,               /* (taps,) */
-    float *restrict dweight, const int rows, const int taps)
+    float *restrict dweight, const int rows, const int taps, const int adjacent)
 {
     enum { GROUPS = (GRADIENT_ROWS * GRADIENT_TAPS + LANES - 1) / LANES };
     vec sum[GROUPS * LANES];            /* [rows][taps], then zeros */
-    const float *from[GRADIENT_TAPS];
+    const float *from[GRADIENT_TAPS], *gradient_of[GRADIENT_ROWS];
+    const ptrdiff_t x_step = adjacent ? LANES : s->x_step;
     UNROLL
     for (int i = 0; i < GROUPS * LANES; i++)
         sum[i] = splat(0.0f);
     /* 1. One step: `rows` gradients and `taps` inputs, each used for all of the others. */
     for (ptrdiff_t r = 0; r < s->height; r++) {
-        const float *dy_row = dy + r * s->dy_row, *x_row = x + r * s->x_row;
+        UNROLL
+        for (int k = 0; k < rows; k++)
+            gradient_of[k] = dy + r * s->dy_row + k * s->dy_plane;
         UNROLL
         for (int t = 0; t < taps; t++)
-            from[t] = x_row + tap[t];
-        for (ptrdiff_t p = 0, at = 0; p < s->width; p++, at += s->x_step) {
+            from[t] = x + r * s->x_row + tap[t];
+        for (ptrdiff_t p = 0; p < s->width * LANES; p += LANES) {
             vec gradient[GRADIENT_ROWS];
             UNROLL
             for (int k = 0; k < rows; k++)
-                gradient[k] = load(dy_row + p * LANES + k * s->dy_plane);
+                gradient[k] = load(gradient_of[k] + p);
             UNROLL
             for (int t = 0; t < taps; t++) {
-                const vec value = load(from[t] + at);
+                const vec value = load(from[t] + (adjacent ? p : p / LANES * x_step));
                 UNROLL
                 for (int k = 0; k < rows; k++)
                     sum[k * taps + t] += gradient[k] * value;

@@ -1,0 +1,87 @@
+"""Share of the machine's multiply-add peak that the engine's convolutions reach, on one core.
+
+    python benchmarks/bench_kernels.py [--rounds 7]
+
+The peak is probed beside every figure, with the instruction set in use. All times are those of
+the process's own CPU, so that other programs disturb less. What stands before and behind the
+convolution (reading the images, a global average) is part of them. "backward" is the gradient of
+weight and input together; "weight" is that of the weight alone, as a first layer needs it.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+
+import numpy as np
+
+import minicnn as mc
+from minicnn.engine import fma_probe, isa
+
+# channels in, channels out, kernel, stride, padding, height, width, samples
+SHAPES = [
+    (32, 32, 3, 1, 1, 32, 32, 16), (64, 64, 3, 1, 1, 16, 16, 16), (128, 128, 3, 1, 1, 8, 8, 16),
+    (32, 64, 3, 1, 0, 26, 26, 16), (64, 128, 3, 2, 0, 13, 13, 16), (16, 32, 3, 2, 0, 55, 55, 16),
+    (3, 32, 3, 1, 1, 32, 32, 16), (1, 6, 5, 1, 2, 28, 28, 16), (6, 16, 5, 1, 0, 14, 14, 16),
+]  # fmt: skip
+
+
+def seconds(function) -> float:
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def peak() -> float:
+    """Operations a second of the probe."""
+    start = time.process_time()
+    operations = fma_probe(200_000)
+    return operations / (time.process_time() - start)
+
+
+def shares(shape, rounds: int) -> list[float]:
+    """Median share of the peak: forward, gradient of the weight, both gradients."""
+    inputs, outputs, kernel, stride, padding, height, width, samples = shape
+    mc.set_num_threads(1)
+    x = np.random.default_rng(0).standard_normal((samples, inputs, height, width), np.float32)
+    layer = mc.Conv2d(inputs, outputs, kernel, stride, padding)
+    alone = mc.Sequential(layer, mc.GlobalAvgPool2d())
+    behind = mc.Sequential(mc.Conv2d(inputs, inputs, 1, groups=inputs), *copy.deepcopy(alone))
+    works = []
+    for model in (alone, behind):
+        passes = model.build(x.shape[1:]).passes_for(x)
+        dy = np.random.default_rng(1).standard_normal(passes.forward(x).shape, np.float32)
+        works.append((passes, dy))
+    operations = 2 * samples * layer.multiply_adds(x.shape[1:])
+    tasks = [
+        (lambda: works[0][0].forward(x), operations),
+        (lambda: works[0][0].backward(works[0][1]), operations),
+        (lambda: works[1][0].backward(works[1][1]), 2 * operations),
+    ]
+    found = []
+    for task, count in tasks:
+        calls = max(1, int(2e9 / count))
+        rates = []
+        for _ in range(rounds):
+            rate = count * calls / seconds(lambda t=task, n=calls: [t() for _ in range(n)])
+            rates.append(rate / peak())
+        found.append(statistics.median(rates))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    peak()
+    print(f"{isa()}, multiply-add probe {peak() / 1e9:.0f} GFLOP/s on one core")
+    print(f"{'convolution':34}{'forward':>9}{'weight':>9}{'backward':>10}")
+    for shape in SHAPES:
+        inputs, outputs, kernel, stride, padding, height, width, _ = shape
+        name = f"{inputs}→{outputs} {kernel}×{kernel}/{stride} pad {padding}, {height}×{width}"
+        forward, weight, backward = shares(shape, rounds)
+        print(f"{name:34}{forward:9.0%}{weight:9.0%}{backward:10.0%}")
+
+
+if __name__ == "__main__":
+    main()
