@@ -42,7 +42,7 @@ INLINE void sum_tile(
 {
     vec sum[TILE_ROWS][TILE_PIXELS];
     const float *row[TILE_ROWS];                /* of the weight; pointers need no arithmetic */
-    const ptrdiff_t x_step = adjacent ? LANES : s->x_step, taps = s->taps;
+    const ptrdiff_t x_step = adjacent ? LANES : s->x_step, taps = s->taps, x_plane = s->x_plane;
     const ptrdiff_t *tap_x = s->tap_x, *tap_weight = s->tap_weight;
     /* 1. The sums start from the bias. */
     UNROLL
@@ -57,6 +57,10 @@ INLINE void sum_tile(
         for (ptrdiff_t t = 0; t < taps; t++) {
             const float *from = x + tap_x[t];
             const ptrdiff_t at = tap_weight[t];
+            /* Channels lie far apart, further than the hardware looks ahead. */
+            __builtin_prefetch(from + x_plane);
+            if (pixels > 3)
+                __builtin_prefetch(from + x_plane + 3 * x_step);
             vec value[TILE_PIXELS];
             UNROLL
             for (int p = 0; p < pixels; p++)
@@ -69,7 +73,7 @@ INLINE void sum_tile(
                     sum[k][p] += factor * value[p];
             }
         }
-        x += s->x_plane;
+        x += x_plane;
         UNROLL
         for (int k = 0; k < rows; k++)
             row[k] += s->weight_channel;
