@@ -81,9 +81,11 @@ def main() -> None:
     import torch
 
     import minicnn
+    from minicnn.engine import engine_enabled, isa
 
+    engine = isa() if engine_enabled() else "engine off"
     print(f"{platform.processor() or platform.machine()}, {platform.system()}, "
-          f"Python {platform.python_version()}, minicnn {minicnn.__version__}, "
+          f"Python {platform.python_version()}, minicnn {minicnn.__version__} ({engine}), "
           f"torch {torch.__version__}, {time.strftime('%Y-%m-%d')}")  # fmt: skip
     print(f"{'row':20}{'threads':>8}{'minicnn ms':>12}{'torch ms':>12}{'minicnn/torch':>15}")
     for name, row in zip(names, ROWS, strict=True):

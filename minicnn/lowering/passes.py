@@ -15,6 +15,8 @@ from .nodes import settings
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**18  # multiply-adds of a pass that would be over before the other threads woke
+FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
+LARGE = 2**21  # multiply-adds of one sample of such a net
 KEPT = 4  # plans of one model: training and prediction, two shapes each
 
 
@@ -33,7 +35,7 @@ class Passes:
         nodes = enumerate(lowered.nodes)
         self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
         self.slot_bytes = 4 * (lowered.slot_floats + lowered.partial_floats)
-        self.work = 2 * LANES * sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
+        self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
             lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
@@ -41,7 +43,9 @@ class Passes:
         self.lock = threading.Lock()
 
     def fits(self, batch: int) -> bool:
-        """Whether the layers allow this batch, and its memory is not too much."""
+        """Whether the engine is right for this batch: not too few samples, nor too much memory."""
+        if batch <= FEW and self.multiply_adds > LARGE:
+            return False
         chunk = batch if self.training else min(batch, self.chunk())
         return -(-chunk // LANES) * self.slot_bytes <= LARGEST
 
@@ -50,7 +54,7 @@ class Passes:
         return LANES * max(4, get_num_threads())
 
     def threads(self, batch: int) -> int:
-        return get_num_threads() if self.work * (batch / LANES) > SMALL else 1
+        return get_num_threads() if batch * self.multiply_adds > SMALL else 1
 
     def forward(self, x: FloatArray) -> FloatArray:
         """(N, …) float32 → the last layer's output, a new array."""

@@ -64,6 +64,13 @@ def test_models_with_other_layers_train_all_the_same(layer, batch):
     assert last < first
 
 
+def test_one_or_two_samples_of_a_large_net_are_left_to_the_layers():
+    large, small = mc.Sequential(mc.Linear(2**11, 2**11)), mc.Sequential(mc.Linear(8, 8))
+    for samples in (1, 2, 3):
+        assert covered(large, np.ones((samples, 2**11), np.float32)) == (samples > 2)
+        assert covered(small, np.ones((samples, 8), np.float32))
+
+
 def test_switch_turns_the_engine_off(batch):
     model = small_model()
     assert covered(model, batch[0])
