@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicnn import checkpoint, durable
+from minicnn import checkpoint
+from minicnn.checkpoint import durable
 from minicnn.cli import main, train
 
 from .conftest import FAST, ROOT, blocks, start
