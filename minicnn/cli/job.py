@@ -11,7 +11,6 @@ from ..data.pictures import preprocessing_of
 from ..data.sources import open_source
 from ..data.split import stratified_split
 from ..losses import CrossEntropyLoss
-from ..model_file import from_metadata
 from ..runs import RunError, RunFolder
 from ..sequential import Sequential
 from ..training import History
