@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import whole_number
+from .arguments import sizes, whole_number
 from .arrays import as_float32
 from .layers import Dropout, Layer, Parameter, ShapeError
 from .layers.base import FloatArray, Shape
@@ -136,7 +136,10 @@ class Chain(Layer):
         Raises ShapeError when the layers do not fit each other or the input, TypeError when
         `input_shape` is no sequence of whole numbers. The model is unchanged then.
         """
-        shape = checked_input_shape(input_shape)
+        try:
+            shape = sizes(input_shape, "input_shape")
+        except ValueError as error:
+            raise ShapeError(str(error)) from None
         with _build_lock:
             self.infer(shape)
             self.input_shape = shape
@@ -292,16 +295,3 @@ class Chain(Layer):
         vars(self).update(state)
         if all(layer.has_parameters for layer in self.leaves().values()):
             self.allocate()
-
-
-def checked_input_shape(input_shape: Any) -> Shape:
-    """Shape of one sample as positive ints."""
-    if isinstance(input_shape, str) or not isinstance(input_shape, Iterable):
-        raise TypeError(f"input_shape is {input_shape!r}; expected sizes, like (1, 28, 28)")
-    try:
-        shape = tuple(whole_number(size, "a size in input_shape") for size in input_shape)
-    except ValueError as error:
-        raise ShapeError(str(error)) from None
-    if not shape:
-        raise ShapeError("input_shape is (); expected positive sizes, like (1, 28, 28)")
-    return shape

@@ -177,7 +177,7 @@ def test_the_largest_seed_is_fine():
     assert np.isfinite(model(np.ones((2, 3), np.float32))).all()
 
 
-# --- forward and backward --------------------------------------------------------------------------
+# --- forward and backward ---------------------------------------------------------------------
 
 
 def test_parameters_and_gradients_lie_in_two_flat_blocks():
