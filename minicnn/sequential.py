@@ -205,7 +205,7 @@ class Sequential(Chain):
 
     def predict(self, x: Any, batch_size: int = 256) -> NDArray[np.int64]:
         """The index of the most likely class of every sample: (N,) int64."""
-        return np.asarray(self.logits(x, batch_size).argmax(axis=1), np.int64)
+        return np.asarray(self.class_scores(x, batch_size).argmax(axis=1), np.int64)
 
     def predict_proba(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The probability of every class for every sample: (N, K) float32, rows sum to 1."""
