@@ -1,13 +1,12 @@
 """minicnn: train small image classifiers on an ordinary CPU.
 
-The names below are the whole public API; `docs/` explains the rest.
+`__all__` is the whole public API; `docs/` explains the rest. What every program needs is
+imported at once, the rest on first use, so that `import minicnn` stays quick.
 """
 
-from . import datasets
-from .callbacks import Callback, Checkpoint, CSVLog, DivergedError, EarlyStopping, StopOnNaN
-from .checkpoint import CheckpointError
-from .gradcheck import gradcheck
-from .history import History
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .layers import (
     GELU,
     AvgPool2d,
@@ -33,7 +32,127 @@ from .layers import (
 )
 from .losses import CrossEntropyLoss
 from .optim import SGD, Adam, AdamW, clip_grad_norm
-from .sequential import Sequential, load
+from .sequential import Sequential
 from .threads import get_num_threads, set_num_threads
 
+if TYPE_CHECKING:
+    from . import datasets as datasets
+    from . import interop as interop
+    from . import metrics as metrics
+    from .checkpoint import CheckpointError as CheckpointError
+    from .config import show_config as show_config
+    from .data.errors import DataError as DataError
+    from .gradient_check import gradcheck as gradcheck
+    from .model_file import load as load
+    from .schedulers import CosineAnnealingLR as CosineAnnealingLR
+    from .schedulers import ExponentialLR as ExponentialLR
+    from .schedulers import LinearWarmup as LinearWarmup
+    from .schedulers import MultiStepLR as MultiStepLR
+    from .schedulers import OneCycleLR as OneCycleLR
+    from .schedulers import ReduceLROnPlateau as ReduceLROnPlateau
+    from .schedulers import StepLR as StepLR
+    from .training import History as History
+    from .training.callbacks import Callback as Callback
+    from .training.callbacks import Checkpoint as Checkpoint
+    from .training.callbacks import CSVLog as CSVLog
+    from .training.callbacks import DivergedError as DivergedError
+    from .training.callbacks import EarlyStopping as EarlyStopping
+    from .training.callbacks import StopOnNaN as StopOnNaN
+
 __version__ = "0.1.0"
+
+# Where the names live that are imported on first use; None: the name is a module itself.
+_LATER = {
+    "CSVLog": "training.callbacks",
+    "Callback": "training.callbacks",
+    "Checkpoint": "training.callbacks",
+    "CheckpointError": "checkpoint",
+    "CosineAnnealingLR": "schedulers",
+    "DataError": "data.errors",
+    "DivergedError": "training.callbacks",
+    "EarlyStopping": "training.callbacks",
+    "ExponentialLR": "schedulers",
+    "History": "training",
+    "LinearWarmup": "schedulers",
+    "MultiStepLR": "schedulers",
+    "OneCycleLR": "schedulers",
+    "ReduceLROnPlateau": "schedulers",
+    "StepLR": "schedulers",
+    "StopOnNaN": "training.callbacks",
+    "datasets": None,
+    "gradcheck": "gradient_check",
+    "interop": None,
+    "load": "model_file",
+    "metrics": None,
+    "show_config": "config",
+}
+
+__all__ = [
+    "Adam",
+    "AdamW",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "CheckpointError",
+    "Conv2d",
+    "CosineAnnealingLR",
+    "CrossEntropyLoss",
+    "DataError",
+    "DivergedError",
+    "Dropout",
+    "Dropout2d",
+    "EarlyStopping",
+    "ExponentialLR",
+    "Flatten",
+    "GELU",
+    "GlobalAvgPool2d",
+    "History",
+    "Identity",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "LinearWarmup",
+    "MaxPool2d",
+    "MultiStepLR",
+    "OneCycleLR",
+    "Parameter",
+    "ReLU",
+    "ReduceLROnPlateau",
+    "SGD",
+    "Sequential",
+    "ShapeError",
+    "SiLU",
+    "Sigmoid",
+    "StepLR",
+    "StopOnNaN",
+    "Tanh",
+    "__version__",
+    "clip_grad_norm",
+    "datasets",
+    "get_num_threads",
+    "gradcheck",
+    "inference",
+    "interop",
+    "load",
+    "metrics",
+    "set_num_threads",
+    "show_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'minicnn' has no attribute {name!r}")
+    home = _LATER[name]
+    if home is None:
+        return import_module(f".{name}", __name__)
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

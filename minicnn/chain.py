@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_float32
-from .checkpoint import check_entries
 from .layers import Dropout, Layer, Parameter, ShapeError
 from .layers.base import FloatArray, Shape
 
@@ -63,11 +62,11 @@ class Chain(Layer):
     # --- forward, backward ------------------------------------------------------------------
 
     def prepare(self, x: Any) -> FloatArray:
-        x = as_float32(x)
-        if x.shape[1:] != self.input_shape or not len(x):
-            x = super().prepare(x)
-            self.build(x.shape[1:])
-        return x
+        batch = as_float32(x)
+        if batch.shape[1:] != self.input_shape or not len(batch):
+            batch = super().prepare(batch)
+            self.build(batch.shape[1:])
+        return batch
 
     def forward(self, x: FloatArray) -> FloatArray:
         """A batch through all layers, in the current mode (`train()`, `eval()`)."""
@@ -241,16 +240,18 @@ class Chain(Layer):
         CheckpointError
             A ValueError that lists every missing, unexpected and mis-shaped entry.
         """
+        from .checkpoint import check_entries
+
         self.allocate()
         targets = {name: p.data for name, p in self.named_parameters().items()} | self.buffers()
         arrays = {name: np.asarray(value) for name, value in state.items()}
-        common = arrays.keys() & targets.keys()
-        if strict:
-            check_entries(arrays, targets, "the state")
-        else:
-            check_entries(*({n: d[n] for n in common} for d in (arrays, targets)), "the state")
-        for name in common:
-            targets[name][...] = arrays[name]
+        if not strict:
+            common = arrays.keys() & targets.keys()
+            arrays = {name: arrays[name] for name in common}
+            targets = {name: targets[name] for name in common}
+        check_entries(arrays, targets, "the state")
+        for name, target in targets.items():
+            target[...] = arrays[name]
 
     def generator_steps(self) -> dict[str, int]:
         """How many training passes each Dropout has made: with the seed, its next choices."""

@@ -5,6 +5,7 @@ from .data.digits import load_digits
 from .data.idx import load_idx, load_mnist
 from .data.named import load_named
 from .data.npz import load_npz
+from .data.split import stratified_split
 
 __all__ = [
     "Dataset",
@@ -15,6 +16,7 @@ __all__ = [
     "load_mnist",
     "load_npz",
     "mnist",
+    "stratified_split",
 ]
 
 

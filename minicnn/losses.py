@@ -1,7 +1,7 @@
 """Losses: a number that says how wrong the logits are, and its gradient."""
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,19 @@ from .arrays import as_float32, as_labels
 from .kernels import softmax_cross_entropy as kernel
 from .layers.base import FloatArray, in_inference
 from .threads import get_num_threads
+
+
+class Loss(Protocol):
+    """A loss function, like CrossEntropyLoss."""
+
+    def __call__(self, logits: FloatArray, labels: NDArray[np.int64]) -> float:
+        """The loss of a batch, remembered for `backward`."""
+
+    def backward(self) -> FloatArray:
+        """The gradient of the last loss with respect to its logits."""
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """The constructor's arguments by name, as plain data."""
 
 
 class CrossEntropyLoss:

@@ -1,15 +1,18 @@
-"""The model: a chain of layers that trains, predicts, and goes to a file and back."""
+"""The model: a chain of layers that trains and predicts.
+
+Rooms that not every program needs (training, files, tables, traces) are imported where they are
+used, so that `import minicnn` stays quick.
+"""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checkpoint, training
-from .architecture import Maker, describe
-from .arguments import whole_number
 from .arrays import as_labels
 from .chain import Chain
 from .data.batches import batches
@@ -17,12 +20,15 @@ from .interrupts import signals_deferred
 from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
 from .layers.base import FloatArray
-from .losses import CrossEntropyLoss
+from .losses import CrossEntropyLoss, Loss
 from .optim import Optimizer, clip_grad_norm
-from .schedulers import Schedule
-from .summary import Table, summarize
 from .threads import get_num_threads
-from .trace import Trace, trace_chain
+
+if TYPE_CHECKING:
+    from .schedulers import Schedule
+    from .summary import Table
+    from .trace import Trace
+    from .training import Callback, History
 
 
 class Sequential(Chain):
@@ -58,7 +64,7 @@ class Sequential(Chain):
         self,
         x: Any,
         y: Any,
-        loss_fn: training.Loss,
+        loss_fn: Loss,
         optimizer: Optimizer,
         clip_norm: float | None = None,
     ) -> float:
@@ -83,7 +89,7 @@ class Sequential(Chain):
         self,
         x: Any,
         y: Any,
-        loss_fn: training.Loss,
+        loss_fn: Loss,
         optimizer: Optimizer,
         clip_norm: float | None = None,
     ) -> tuple[float, int]:
@@ -107,9 +113,9 @@ class Sequential(Chain):
         batch_size: int = 32,
         *,
         optimizer: Optimizer,
-        loss: training.Loss | None = None,
+        loss: Loss | None = None,
         validation_data: tuple[Any, Any] | None = None,
-        callbacks: Sequence[training.Callback] = (),
+        callbacks: Sequence[Callback] = (),
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
         shuffle: bool = True,
@@ -117,7 +123,7 @@ class Sequential(Chain):
         drop_last: bool = False,
         state_file: str | os.PathLike[str] | None = None,
         resume: bool = False,
-    ) -> training.History:
+    ) -> History:
         """Train for `epochs` passes over (x, y).
 
         Parameters
@@ -130,7 +136,7 @@ class Sequential(Chain):
             CrossEntropyLoss() if left out.
         validation_data : (x, y) or None
             Evaluated after every epoch.
-        callbacks : sequence of training.Callback
+        callbacks : sequence of Callback
             Early stopping, checkpoints, logs. `StopOnNaN` is always among them.
         schedule : learning-rate schedule or None
             Stepped after every epoch or every batch, as its `interval` says.
@@ -156,6 +162,8 @@ class Sequential(Chain):
         DivergedError, CheckpointError
             A loss or weight is NaN or infinite; `state_file` is damaged or of another run.
         """
+        from . import training
+
         plan = training.Plan(
             x, y, epochs, batch_size, optimizer, loss or CrossEntropyLoss(),
             validation_data, schedule, clip_norm, shuffle, seed, drop_last,
@@ -165,7 +173,7 @@ class Sequential(Chain):
     # --- answers ------------------------------------------------------------------------------
 
     def evaluate(
-        self, x: Any, y: Any, batch_size: int = 256, *, loss: training.Loss | None = None
+        self, x: Any, y: Any, batch_size: int = 256, *, loss: Loss | None = None
     ) -> dict[str, float]:
         """{"loss": …, "accuracy": share classified correctly}, in evaluation mode.
 
@@ -187,7 +195,7 @@ class Sequential(Chain):
 
     def predict(self, x: Any, batch_size: int = 256) -> NDArray[np.int64]:
         """The index of the most likely class of every sample: (N,) int64."""
-        return self.logits(x, batch_size).argmax(axis=1)
+        return np.asarray(self.logits(x, batch_size).argmax(axis=1), np.int64)
 
     def predict_proba(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The probability of every class for every sample: (N, K) float32, rows sum to 1."""
@@ -204,6 +212,8 @@ class Sequential(Chain):
         Builds the model for `input_shape` if it is given. Print it, or let the interpreter
         show it.
         """
+        from .summary import summarize
+
         if input_shape is not None:
             self.build(input_shape)
         return summarize(self.leaves(), self.input_shape)
@@ -215,16 +225,20 @@ class Sequential(Chain):
         index: tuple[int, ...],
         of: str = "output",
         y: Any = None,
-        loss_fn: training.Loss | None = None,
+        loss_fn: Loss | None = None,
     ) -> Trace:
         """The products and the sum behind one output value of a layer, or one gradient.
 
         With labels `y`, `of` may be 'input' or a parameter's name ('weight'): the gradient of
         that. See `minicnn.trace.trace_chain`.
         """
+        from .trace import trace_chain
+
         return trace_chain(self, x, layer, index, of, y, loss_fn)
 
     def hyper_parameters(self) -> dict[str, Any]:
+        from .architecture import describe
+
         return {"layers": [describe(layer) for layer in self.layers]}
 
     def __repr__(self) -> str:
@@ -235,7 +249,7 @@ class Sequential(Chain):
     def metadata(self) -> dict[str, Any]:
         """Everything but the arrays that makes this model, as JSON-able data."""
         return {
-            "architecture": describe(self)["layers"],
+            "architecture": self.hyper_parameters()["layers"],
             "input_shape": None if self.input_shape is None else list(self.input_shape),
             "seed": self.seed,
             "classes": self.classes,
@@ -247,62 +261,6 @@ class Sequential(Chain):
 
         The write is atomic and durable: a crash leaves the old file or the new one.
         """
+        from . import checkpoint
+
         checkpoint.write(path, self.state_dict(), self.metadata())
-
-
-def load(path: str | os.PathLike[str], *, custom_layers: Iterable[type[Layer]] = ()) -> Sequential:
-    """The model that `Sequential.save` wrote: architecture and weights, in evaluation mode.
-
-    Nothing in the file is executed: layers are looked up by name, and built only after their
-    shapes were found to fit the arrays in the file.
-
-    Parameters
-    ----------
-    custom_layers : iterable of Layer subclasses
-        Classes of your own that the model uses.
-
-    Raises
-    ------
-    CheckpointError
-        When the file is damaged, foreign, from a newer version, or does not fit together.
-    OSError
-        When it cannot be read.
-    """
-    tensors, metadata = checkpoint.read(path)
-    try:
-        model = from_metadata(metadata, custom_layers)
-        check_shapes_before_allocating(model, tensors)
-        model.load_state_dict(tensors)
-    except ValueError as error:
-        raise checkpoint.CheckpointError(f"{os.fspath(path)}: {error}") from None
-    return model.eval()
-
-
-def check_shapes_before_allocating(model: Sequential, tensors: Mapping[str, Any]) -> None:
-    """Refuse an architecture whose weights are not in the file: they could be of any size."""
-    shapes = model.parameter_shapes()
-    if shapes is None:
-        raise ValueError("the architecture leaves a layer's input size open")
-    nothing = np.float32(0)
-    expected = {name: np.broadcast_to(nothing, shape) for name, shape in shapes.items()}
-    found = {name: tensor for name, tensor in tensors.items() if name in expected}
-    checkpoint.check_entries(found, expected, "the file")
-
-
-def from_metadata(metadata: Any, custom_layers: Iterable[type[Layer]] = ()) -> Sequential:
-    """An untrained model of the architecture that `Sequential.metadata` described."""
-    if not isinstance(metadata, dict) or "architecture" not in metadata:
-        raise ValueError(
-            "the file holds no architecture, only arrays; build the model in Python and use "
-            "load_state_dict"
-        )
-    layers = Maker(Sequential, custom_layers).layers(metadata["architecture"])
-    model = Sequential(*layers, seed=whole_number(metadata.get("seed", 0), "seed", 0, 2**64 - 1))
-    if metadata.get("input_shape") is not None:
-        model.input_shape = tuple(
-            whole_number(size, "input_shape") for size in metadata["input_shape"]
-        )
-        model.infer(model.input_shape)
-    model.classes = metadata.get("classes")
-    model.preprocessing = metadata.get("preprocessing") or {}
-    return model

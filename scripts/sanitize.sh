@@ -30,9 +30,10 @@ done
 
 # 3. The tests. The runtime libraries must come first in a process that is not instrumented
 #    itself; PYTHONMALLOC puts small objects where the sanitizer sees them. Leaks are not looked
-#    for, because the interpreter frees little at its end.
+#    for, because the interpreter frees little at its end. The report goes straight to stderr,
+#    so pytest must not capture that: the process ends with the first error.
 LD_PRELOAD="$("$CC" -print-file-name=libasan.so) $("$CC" -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     PYTHONMALLOC=malloc \
-    "$python" -m pytest -q -p no:cacheprovider "${@:-tests/kernels}"
+    "$python" -m pytest -q --capture=sys -p no:cacheprovider "${@:-tests/kernels}"

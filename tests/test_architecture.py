@@ -10,14 +10,14 @@ PACKAGE = Path(__file__).parent.parent / "minicnn"
 # Imports go to the same floor or down, never up. A folder stands for all its files.
 FLOORS = {
     "cli": 6, "__main__": 6,
-    "gradcheck": 5, "interop": 5, "models": 5, "report": 5, "runs": 5,
-    "chain": 4, "sequential": 4,
-    "architecture": 3, "callbacks": 3, "checkpoint": 3, "data": 3, "datasets": 3, "durable": 3,
-    "history": 3, "plan": 3, "resume": 3, "safetensors_header": 3, "summary": 3, "trace": 3, "training": 3,
+    "gradient_check": 5, "interop": 5, "models": 5, "report": 5, "runs": 5,
+    "chain": 4, "model_file": 4, "sequential": 4, "trace": 4,
+    "architecture": 3, "checkpoint": 3, "data": 3, "datasets": 3, "summary": 3, "training": 3,
     "initializers": 2, "layers": 2, "losses": 2, "metrics": 2, "optim": 2, "schedulers": 2,
-    "arguments": 1, "arrays": 1, "interrupts": 1, "kernels": 1, "random": 1, "threads": 1,
+    "arguments": 1, "arrays": 1, "config": 1, "interrupts": 1, "kernels": 1, "random": 1,
+    "threads": 1,
 }  # fmt: skip
-CLIENTS = {"gradcheck", "interop", "report"}  # of a model: they do not know each other
+CLIENTS = {"gradient_check", "interop", "report"}  # of a model: they do not know each other
 LONGEST = {".py": 300, ".pyx": 350}  # lines; beyond, a file says why here
 LONGER_FOR_A_REASON: dict[str, str] = {}
 

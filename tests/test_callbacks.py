@@ -2,14 +2,16 @@
 
 import csv
 import errno
+import io
 
 import pytest
+from training_checks import digits, linear_net, state_bytes
 
 import minicnn as mc
-from minicnn import durable
-from minicnn.history import COLUMNS
-from minicnn.plan import Run
-from training_checks import digits, linear_net, state_bytes
+from minicnn.checkpoint import durable
+from minicnn.training.callbacks import csv_log
+from minicnn.training.history import COLUMNS
+from minicnn.training.plan import Run
 
 
 class Script:
@@ -48,7 +50,7 @@ def play(callback, values, metric="val_loss"):
     return stopped, run
 
 
-# --- early stopping -----------------------------------------------------------------------------
+# --- early stopping --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_monitoring_an_unknown_column_names_those_there_are():
         play(mc.EarlyStopping("top5_accuracy"), [1.0])
 
 
-# --- checkpoints -----------------------------------------------------------------------------------
+# --- checkpoints -----------------------------------------------------------------------------
 
 
 def test_checkpoint_of_the_best_saves_at_improvements_only():
@@ -168,7 +170,8 @@ def test_checkpoint_in_fit_loads_as_the_best_model(tmp_path):
     assert loaded["accuracy"] == history.best("val_accuracy")["val_accuracy"]
 
 
-def test_checkpoint_after_divergence_is_that_of_the_last_good_epoch(tmp_path):
+@pytest.mark.parametrize("checks", [[], [mc.StopOnNaN()]])
+def test_checkpoint_after_divergence_is_that_of_the_last_good_epoch(checks, tmp_path):
     (x, y), _ = digits()
     path = tmp_path / "last.safetensors"
 
@@ -179,8 +182,10 @@ def test_checkpoint_after_divergence_is_that_of_the_last_good_epoch(tmp_path):
 
     model = linear_net()
     with pytest.raises(mc.DivergedError):
-        model.fit(x, y, 3, optimizer=mc.SGD(model.parameters(), lr=0.1),
-                  callbacks=[mc.Checkpoint(path, save_best_only=False), Spoil()])  # fmt: skip
+        model.fit(
+            x, y, 3, optimizer=mc.SGD(model.parameters(), lr=0.1),
+            callbacks=[mc.Checkpoint(path, save_best_only=False), Spoil(), *checks],
+        )  # fmt: skip
     assert state_bytes(mc.load(path)) == state_bytes(model)  # which was put back as well
 
 
@@ -202,7 +207,17 @@ def test_checkpoint_on_a_full_disk_stops_the_training_and_keeps_the_old_file(tmp
     assert path.read_bytes() == before
 
 
-# --- the log ------------------------------------------------------------------------------------------
+def test_checkpoint_into_a_missing_folder_is_refused_before_training(tmp_path):
+    (x, y), _ = digits()
+    model = linear_net()
+    optimizer = mc.SGD(model.parameters(), lr=0.1)
+    callback = mc.Checkpoint(tmp_path / "no" / "model.safetensors", "loss")
+    with pytest.raises(FileNotFoundError, match="no"):
+        model.fit(x, y, optimizer=optimizer, callbacks=[callback])
+    assert optimizer.steps == 0
+
+
+# --- the log ---------------------------------------------------------------------------------
 
 
 def log_training(path, epochs, validation=True):
@@ -241,6 +256,25 @@ def test_csv_log_is_complete_after_every_epoch(tmp_path):
     assert lengths == [2, 3, 4]
 
 
+def test_csv_log_on_a_full_disk_stops_the_training_naming_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(csv_log.os, "fsync", full)
+    monkeypatch.setattr(durable, "write_bytes", lambda path, data: None)  # the header
+    with pytest.raises(OSError, match="No space left.*log.csv"):
+        log_training(tmp_path / "log.csv", 1)
+
+
+def test_csv_log_written_in_parts_is_whole(tmp_path, monkeypatch):
+    class Slow(io.FileIO):
+        def write(self, data):
+            return super().write(bytes(data[:7]))
+
+    monkeypatch.setattr(csv_log.io, "FileIO", Slow)
+    assert len(log_training(tmp_path / "log.csv", 2)[1]) == 2
+
+
 def test_csv_log_of_a_new_training_replaces_the_old_one(tmp_path):
     log_training(tmp_path / "log.csv", 3)
     assert len(log_training(tmp_path / "log.csv", 1)[1]) == 1
@@ -262,6 +296,7 @@ class Resumed:
     [
         ("1,0.5,7\n2,0.25,8\n3,0.125,9\n", "1,0.5,7\n2,0.25,8\n"),  # later rows go
         ("1,0.5,7\n2,0.2", "1,0.5,7\n2,0.25,\n"),  # half a row is made whole
+        ("1,0.5,7\n2,0.25,8", "1,0.5,7\n2,0.25,\n"),  # 8 may be the start of 8.5
         ("1,0.5,7\n2,0.25,8\n3,0.1", "1,0.5,7\n2,0.25,8\n"),
         ("garbage\n,,\n2,0.25,8\n", "1,0.5,\n2,0.25,8\n"),
         ("", "1,0.5,\n2,0.25,\n"),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from minicnn import checkpoint, durable
-from minicnn.checkpoint import CheckpointError, check_entries
-from minicnn.safetensors_header import MAX_HEADER_BYTES
+from minicnn import checkpoint
+from minicnn.checkpoint import CheckpointError, check_entries, durable, files
+from minicnn.checkpoint.header import MAX_HEADER_BYTES
 
 TENSORS = {
     "0.weight": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3),
@@ -279,13 +279,13 @@ def test_read_named_pipe_is_refused_without_waiting(tmp_path):
 def test_read_file_that_shrinks_meanwhile_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a"
     save(path, {"w": np.ones(100_000, np.float32)})
-    parse = checkpoint.parse_header
+    parse = files.parse_header
 
     def parse_then_shrink(*args):
         os.truncate(path, 200_000)
         return parse(*args)
 
-    monkeypatch.setattr(checkpoint, "parse_header", parse_then_shrink)
+    monkeypatch.setattr(files, "parse_header", parse_then_shrink)
     with pytest.raises(CheckpointError, match="ended inside tensor 'w'"):
         checkpoint.read(path)
 
@@ -296,7 +296,7 @@ def test_read_failing_disk_names_the_path(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(checkpoint, "_read_stream", fail)
+    monkeypatch.setattr(files, "_read_stream", fail)
     with pytest.raises(OSError) as caught:
         checkpoint.read(tmp_path / "a")
     assert caught.value.filename == str(tmp_path / "a")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import minicnn
-from minicnn import durable
+from minicnn.checkpoint import durable
 
 OLD, NEW = b"old content", b"the new content" * 1000
 SYSTEM_CALLS = {
@@ -235,7 +235,7 @@ def test_write_bytes_file_system_without_folder_sync_is_accepted(tmp_path, monke
 KILL_AT_EVERY_CALL = """
 import json, os, signal, sys
 from test_durable import NEW, OLD, RecordingOs
-from minicnn import durable
+from minicnn.checkpoint import durable
 
 path, results = sys.argv[1] + "/file", []
 
@@ -266,7 +266,7 @@ print(json.dumps([results, content == NEW]))
 
 KILL_AT_RANDOM = """
 import json, mmap, os, random, signal, sys, time
-from minicnn import durable
+from minicnn.checkpoint import durable
 
 SIZE, ROUNDS = 1 << 18, 40
 path, draw = sys.argv[1] + "/file", random.Random(1)

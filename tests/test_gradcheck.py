@@ -7,7 +7,7 @@ import pytest
 from random_nets import random_net
 
 import minicnn as mc
-from minicnn.gradcheck import gradcheck
+from minicnn.gradient_check import gradcheck
 
 
 def data(shape, classes=3, batch=4, seed=0):

@@ -1,5 +1,6 @@
 """A resumed run equals one that was never stopped, byte for byte; another run is refused."""
 
+import errno
 import os
 import random
 import subprocess
@@ -9,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_checks import digits, folder_bytes, small_net, state_bytes
 
 import minicnn as mc
 from minicnn import checkpoint
+from minicnn.checkpoint import durable
 from minicnn.schedulers import (
-    CosineAnnealingLR, LinearWarmup, OneCycleLR, ReduceLROnPlateau, StepLR,
-)  # fmt: skip
-from training_checks import digits, folder_bytes, small_net, state_bytes
+    CosineAnnealingLR,
+    LinearWarmup,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 EPOCHS, BATCHES = 5, 4  # of 60 samples in batches of 16: the last one is short
 
@@ -97,7 +103,7 @@ def folders(tmp_path):
     return tmp_path / "whole", tmp_path / "parts"
 
 
-# --- the same bytes -----------------------------------------------------------------------------
+# --- the same bytes --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -156,6 +162,21 @@ def test_state_file_is_that_of_the_last_whole_epoch(tmp_path):
     assert checkpoint.read(tmp_path / "last.safetensors")[1]["epoch"] == 2
 
 
+def test_state_file_on_a_full_disk_is_that_of_the_epoch_before(tmp_path, monkeypatch):
+    class FillDisk(mc.Callback):
+        def on_epoch_end(self, run):
+            if run.epoch == 3:
+                monkeypatch.setattr(durable.os, "write", full)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left.*last.safetensors") as caught:
+        train(tmp_path, callbacks=[FillDisk()])
+    assert durable.is_disk_full(caught.value)
+    assert checkpoint.read(tmp_path / "last.safetensors")[1]["epoch"] == 2
+
+
 # Each spoils one part of the state: were the part not needed, the files would still be equal.
 
 
@@ -193,9 +214,17 @@ def one_weight(tensors, metadata):
 
 @pytest.mark.parametrize(
     "spoil",
-    [zero_momentum, change_statistics, forget_dropout, forget_schedule, change_best, forget_epoch,
-     change_history, one_weight],
-)  # fmt: skip
+    [
+        zero_momentum,
+        change_statistics,
+        forget_dropout,
+        forget_schedule,
+        change_best,
+        forget_epoch,
+        change_history,
+        one_weight,
+    ],
+)
 def test_comparison_with_a_part_of_the_state_lost_notices_it(spoil, folders):
     whole, parts = folders
     train(whole)
@@ -207,7 +236,7 @@ def test_comparison_with_a_part_of_the_state_lost_notices_it(spoil, folders):
     assert folder_bytes(parts) != folder_bytes(whole)
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------
 
 
 def refuse(folder, *messages, **changes):
@@ -324,7 +353,7 @@ def test_load_of_a_state_file_says_that_it_is_no_model(tmp_path):
         mc.load(tmp_path / "last.safetensors")
 
 
-# --- the state of a user's own callback --------------------------------------------------------------
+# --- the state of a user's own callback ------------------------------------------------------
 
 
 class Average(mc.Callback):
@@ -361,7 +390,7 @@ def test_resume_brings_back_the_state_of_any_callback(folders):
     )
 
 
-# --- kill -9 ----------------------------------------------------------------------------------------------
+# --- kill -9 ---------------------------------------------------------------------------------
 
 
 def child():

@@ -7,7 +7,7 @@ import pytest
 from random_nets import random_net
 
 import minicnn as mc
-from minicnn.terms import Rule, term
+from minicnn.trace.terms import Rule, term
 
 
 def agrees(trace):

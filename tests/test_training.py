@@ -2,17 +2,22 @@
 
 import gc
 import math
+import os
+import random
+import re
 import signal
+import threading
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from training_checks import digits, linear_net, small_net, state_bytes, with_nan
 
 import minicnn as mc
 from minicnn.data.batches import batches
 from minicnn.schedulers import OneCycleLR, ReduceLROnPlateau, StepLR
 from minicnn.training import Plan
-from training_checks import digits, linear_net, small_net, state_bytes, with_nan
 
 
 def train(model=None, epochs=2, batch_size=64, data=None, **arguments):
@@ -147,7 +152,7 @@ def test_last_short_batch_by_default_is_trained_on():
     assert spy.seen == [64, 128, 192, 200]
 
 
-# --- callbacks and schedules -------------------------------------------------------------------
+# --- callbacks and schedules -----------------------------------------------------------------
 
 
 def test_callbacks_are_told_everything_in_order():
@@ -165,6 +170,17 @@ def test_callbacks_after_an_error_are_closed():
     with pytest.raises(RuntimeError):
         train(model, callbacks=[spy])
     assert spy.events[-1] == "close" and "train end" not in spy.events
+
+
+def test_callbacks_when_one_fails_to_close_are_all_closed():
+    class Fail(mc.Callback):
+        def close(self, run):
+            raise OSError("no")
+
+    before, after = Spy(), Spy()
+    with pytest.raises(OSError, match="no"):
+        train(callbacks=[before, Fail(), after])
+    assert before.events[-1] == after.events[-1] == "close"
 
 
 def test_request_stop_ends_with_the_present_epoch():
@@ -216,7 +232,7 @@ def test_schedule_on_a_plateau_gets_the_validation_metric(mode, metric):
     assert seen == history[metric]
 
 
-# --- the mode -----------------------------------------------------------------------------------
+# --- the mode --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -235,7 +251,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
     assert not model.training
 
 
-# --- what it refuses ---------------------------------------------------------------------------
+# --- what it refuses -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,7 +263,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
         ({"x": np.zeros((5, 64), np.int32)}, TypeError, "int32"),
         ({"x": np.zeros((0, 64), np.float32), "y": []}, ValueError, r"\(0, 64\)"),
         ({"x": np.zeros(5, np.float32)}, ValueError, r"\(5,\)"),
-        ({"y": np.zeros(4, int)}, ValueError, "4 labels for 5 samples"),
+        ({"y": np.zeros(4, int)}, ValueError, "got 4 for 5 samples"),
         ({"y": np.zeros(5)}, TypeError, "float64"),
         ({"clip_norm": -1}, ValueError, "clip_norm is -1"),
         ({"clip_norm": math.nan}, ValueError, "clip_norm is nan"),
@@ -260,7 +276,7 @@ def test_fit_after_an_error_leaves_the_mode_as_it_was():
             ValueError,
             r"\(8,\); expected \(64,\)",
         ),
-        ({"validation_data": (np.zeros((2, 64), np.float32), [0])}, ValueError, "1 labels for 2"),
+        ({"validation_data": (np.zeros((2, 64), np.float32), [0])}, ValueError, "got 1 for 2"),
     ],
 )
 def test_plan_with_a_wrong_argument_is_refused(change, error, message):
@@ -303,7 +319,7 @@ def test_fit_when_the_last_batch_holds_one_sample_of_many_values_trains_on_it():
     assert steps == 3 and model.generator_steps() == {"4": 3}
 
 
-# --- divergence ----------------------------------------------------------------------------------
+# --- divergence ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", [0, 70, 199])
@@ -366,7 +382,7 @@ def test_fit_with_a_huge_learning_rate_names_the_step_and_keeps_finite_weights()
     assert all(np.isfinite(array).all() for array in model.state_dict().values())
 
 
-# --- Ctrl-C ------------------------------------------------------------------------------------
+# --- Ctrl-C ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
@@ -398,7 +414,37 @@ def test_fit_with_ctrl_c_inside_the_optimizers_step_finishes_the_step_first():
     assert state_bytes(model) == expected
 
 
-# --- memory and silence ----------------------------------------------------------------------------
+def at_boundary(steps):
+    """Model state and Dropout counters after that many whole steps, made by hand."""
+    (x, y), _ = digits()
+    model = small_net().build((1, 8, 8))
+    optimizer, loss_fn = mc.Adam(model.parameters()), mc.CrossEntropyLoss()
+    for epoch in range(steps // 4 + 1):
+        for xb, yb in batches(x, y, 64, shuffle=True, seed=0, epoch=epoch):
+            if optimizer.steps == steps:
+                break
+            model.train_step(xb, yb, loss_fn, optimizer)
+    return state_bytes(model), model.generator_steps()
+
+
+@pytest.mark.slow
+def test_fit_with_ctrl_c_at_random_moments_always_leaves_whole_steps():
+    delays, reached = random.Random(0), set()
+    for _ in range(25):
+        model = small_net()
+        optimizer = mc.Adam(model.build((1, 8, 8)).parameters())
+        delay = delays.uniform(0.002, 0.03)
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            train(model, 10_000, optimizer=optimizer, validation_data=digits()[1])
+        timer.join()
+        assert (state_bytes(model), model.generator_steps()) == at_boundary(optimizer.steps)
+        reached.add(optimizer.steps)
+    assert len(reached) > 5, "the signals must land in different steps"
+
+
+# --- memory and silence ----------------------------------------------------------------------
 
 
 def test_fit_over_many_epochs_does_not_grow_in_memory():
@@ -423,3 +469,15 @@ def test_fit_over_many_epochs_does_not_grow_in_memory():
 def test_fit_prints_nothing(capfd):
     train()
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
+    page = Path(__file__).parent.parent / "docs" / "training.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+    assert len(blocks) == 3
+    assert names["history"]["epoch"] == [1, 2, 3, 4, 5]
+    assert names["history"]["seconds"][:3] == [None] * 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import minicnn as mc
-from minicnn.history import TIMINGS
+from minicnn.training.history import TIMINGS
 
 
 def digits(train=200, validation=80):

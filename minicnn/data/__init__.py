@@ -1,16 +1,6 @@
-"""Data: reading it, splitting it, handing it out in batches."""
+"""Data: reading it, splitting it, handing it out in batches.
 
-from .batches import batches
-from .dataset import Dataset, Splits
-from .errors import DataError
-from .sources import open_source
-from .split import stratified_split
-
-__all__ = [
-    "DataError",
-    "Dataset",
-    "Splits",
-    "batches",
-    "open_source",
-    "stratified_split",
-]
+`sources.py` opens what a user types; `digits.py`, `idx.py`, `npz.py`, `named.py` (with
+`download.py`) read one kind of source each, into the `Dataset` of `dataset.py`; `split.py` and
+`batches.py` divide it. `minicnn.datasets` is the public face.
+"""

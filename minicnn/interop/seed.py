@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import durable
-from ..checkpoint import CheckpointError, check_entries
+from ..checkpoint import CheckpointError, check_entries, durable
 from ..layers import BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, ReLU
 from ..sequential import Sequential
 

@@ -143,17 +143,17 @@ class Layer:
         The first lines of every forward: converts (`arrays.as_float32`), fills in missing
         hyper-parameters, and applies the shape rule.
         """
-        x = as_float32(x)
-        if x.ndim < 2:
+        batch = as_float32(x)
+        if batch.ndim < 2:
             raise ShapeError(
-                f"{self!r}: its input has shape {x.shape}; expected a batch of samples, "
+                f"{self!r}: its input has shape {batch.shape}; expected a batch of samples, "
                 "axis 0 counting them; for a single sample use x[None]"
             )
-        if not x.size:
-            raise ShapeError(f"{self!r}: its input has shape {x.shape}, which holds no values")
-        self.infer(x.shape[1:])
-        self.output_shape(x.shape[1:])
-        return x
+        if not batch.size:
+            raise ShapeError(f"{self!r}: its input has shape {batch.shape}, which holds no values")
+        self.infer(batch.shape[1:])
+        self.output_shape(batch.shape[1:])
+        return batch
 
     def save_for_backward(self, *arrays: Any) -> None:
         """Remember `arrays` for `backward`; does nothing when no backward pass can follow."""
@@ -171,13 +171,13 @@ class Layer:
 
     def prepare_gradient(self, dy: Any, shape: Shape) -> FloatArray:
         """`dy` as a C-contiguous float32 array of exactly the output's `shape`, or an error."""
-        dy = as_float32(dy)
-        if dy.shape != shape:
+        gradient = as_float32(dy)
+        if gradient.shape != shape:
             raise ShapeError(
-                f"{self!r}: the gradient handed to backward has shape {dy.shape}; "
+                f"{self!r}: the gradient handed to backward has shape {gradient.shape}; "
                 f"expected {shape}, the shape of the last output"
             )
-        return dy
+        return gradient
 
     # --- mode ---------------------------------------------------------------------------------
 

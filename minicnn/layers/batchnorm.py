@@ -147,8 +147,8 @@ class BatchNorm(Layer):
         evaluation forward the statistics are constants.
         """
         (backward_kernel, mean, spread, rest), x3, shape = self.saved()
+        dx: FloatArray = np.empty_like(x3)
         dy = self.prepare_gradient(dy, shape).reshape(x3.shape)
-        dx = np.empty_like(x3)
         backward_kernel(
             dy, x3, self.weight.data, mean, spread, dx,
             self.weight.grad, self.bias.grad, *rest, get_num_threads(),

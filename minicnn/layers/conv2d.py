@@ -119,7 +119,7 @@ class Conv2d(AffineLayer):
             sizes.append(room // self.stride[axis] + 1)
         return (self.out_channels, *sizes)
 
-    def geometry(self) -> tuple[int, ...]:
+    def geometry(self) -> tuple[int, int, int, int, int, int, int]:
         """Stride, padding at the top and left, dilation, groups: the kernels' arguments."""
         top, left = self.total_padding(0) // 2, self.total_padding(1) // 2
         return (*self.stride, top, left, *self.dilation, self.groups)

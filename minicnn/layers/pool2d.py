@@ -49,7 +49,7 @@ class WindowPool2d(Layer):
         # The last window must start inside the image or the padding before it (as in PyTorch).
         return count - 1 if self.ceil_mode and (count - 1) * stride >= length + pad else count
 
-    def windows(self) -> tuple[int, ...]:
+    def windows(self) -> tuple[int, int, int, int, int, int]:
         return (*self.kernel_size, *self.stride, *self.padding)
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from minicnn import datasets
-from minicnn.data import DataError, open_source, sources
+from minicnn.data import sources
 from minicnn.data.dataset import Dataset
+from minicnn.data.errors import DataError
+from minicnn.data.sources import open_source
 
 MNIST = Path(os.environ.get("MINICNN_DATA", "../shared/data"), "mnist")
 

@@ -163,7 +163,7 @@ def test_load_trained_model_gives_the_logits_of_the_seed(data_dir):
 
 
 def test_load_trained_model_carries_classes_and_preprocessing_through_a_file(data_dir, tmp_path):
-    from minicnn.sequential import load
+    from minicnn.model_file import load
 
     model = load_seed_model(data_dir / TRAINED)
     model.save(tmp_path / "model.safetensors")

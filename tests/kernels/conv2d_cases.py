@@ -101,6 +101,10 @@ LISTED = {
         Case(image=(7, 7), stride=(2, 2), padding=(0, 1), output_size=(4, 4)),
         Case(image=(2, 2), kernel=(5, 5), output_size=(1, 1)),
     ],
+    "one window, a stride beyond 32 bits": [
+        Case(image=(4, 5), stride=(2**31 + 1, 2**40), padding=(1, 1)),
+        Case(image=(3, 3), stride=(2**31 - 1, 2**31)),
+    ],
     "long sums": [
         Case(N=2, C=40, K=9, image=(6, 5), kernel=(3, 3)),
         Case(N=3, C=2, K=3, image=(27, 25), kernel=(3, 3)),

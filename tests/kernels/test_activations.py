@@ -117,6 +117,20 @@ def test_activation_wrong_arguments_are_refused(name):
 
 
 @pytest.mark.parametrize("name", [*SMOOTH, "relu", "leaky_relu"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_activation_in_place_gives_the_same(name, threads):
+    options = (0.1,) if name == "leaky_relu" else ()
+    x, dy = normal(np.random.default_rng(0), 2, 8193 * 2)
+    expected = run(kernel(name, "forward"), x, Out(x.shape), *options)
+    y = x.copy()
+    kernel(name, "forward")(y, y, *options, threads)
+    assert_same_bits(y, expected)
+    expected = run(kernel(name, "backward"), x, dy, Out(x.shape), *options)
+    kernel(name, "backward")(x, dy, dy, *options, threads)
+    assert_same_bits(dy, expected)
+
+
+@pytest.mark.parametrize("name", [*SMOOTH, "relu", "leaky_relu"])
 def test_activation_no_elements_is_no_work(name):
     options, empty = (0.1,) if name == "leaky_relu" else (), np.empty(0, np.float32)
     assert run(kernel(name, "forward"), empty, Out((0,)), *options).size == 0

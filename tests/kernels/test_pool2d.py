@@ -51,7 +51,7 @@ LISTED = (
     [Case(N=1, C=1, image=(n, 19 - n)) for n in range(2, 18)]
     + [Case(image=(n, 5), kernel=(1, 1), stride=(s, 1)) for n in (1, 4) for s in (1, 3)]
     + [Case(image=(8, 7), kernel=(3, 2), stride=(1, s), padding=(1, 1)) for s in (1, 2, 4)]
-    + [Case(image=(h, 5), kernel=(h, 5), stride=(1, 1)) for h in (1, 2, 9)]
+    + [Case(image=(h, 5), kernel=(h, 5), stride=(1, 2**31 + 1)) for h in (1, 2, 9)]
     + [
         Case(image=(h, w), kernel=(3, 2), stride=(2, 3), padding=(p, p), ceil=(True, True))
         for h in (3, 4, 5, 6)

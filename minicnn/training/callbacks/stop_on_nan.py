@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..interrupts import signals_deferred
+from ...interrupts import signals_deferred
 from ..plan import Run
 from .base import Callback
 

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minicnn import durable
-from minicnn.safetensors_header import (
+from minicnn.checkpoint import durable
+from minicnn.checkpoint.header import (
     DTYPES,
     MAX_HEADER_BYTES,
     Entry,

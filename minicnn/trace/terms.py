@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .layers import GELU, Dropout, Flatten, Identity, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Tanh
-from .layers.base import FloatArray, Layer
-from .layers.batchnorm import BatchNorm
+from ..layers import GELU, Dropout, Flatten, Identity, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Tanh
+from ..layers.base import FloatArray, Layer
+from ..layers.batchnorm import BatchNorm
 
 Index = tuple[int, ...]
 

@@ -8,23 +8,21 @@ the plan's seed and the epoch's number only, so a run can be repeated and resume
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_float32
+from ..arrays import as_float32
+from ..data.batches import batches
+from ..interrupts import signals_deferred
+from ..layers.base import FloatArray, ShapeError
+from ..optim import Optimizer
 from .callbacks import Callback, StopOnNaN
-from .data.batches import batches
 from .history import History
-from .interrupts import signals_deferred
-from .layers.base import FloatArray, ShapeError
-from .optim import Optimizer
-from .plan import Loss, Model, Plan, Run
+from .plan import Model, Plan, Run
 from .resume import StateFile
-
-__all__ = ["Callback", "History", "Loss", "Model", "Plan", "Run", "fit"]
 
 
 def fit(
@@ -47,20 +45,19 @@ def fit(
     _check_optimizer(model, plan.optimizer)
     _check_last_batch(run)
     state = None if state_file is None else StateFile(state_file, run, callbacks)
-    with _training_mode(model):
-        try:
-            if state is not None and resume:
-                state.restore()
-            _tell(callbacks, "on_train_begin", run)
-            if state is not None and not resume:
+    with _training_mode(model), ExitStack() as closing:
+        for callback in callbacks:
+            closing.callback(callback.close, run)  # each, even when another one's fails
+        if state is not None and resume:
+            state.restore()
+        _tell(callbacks, "on_train_begin", run)
+        if state is not None and not resume:
+            state.save()
+        while run.epoch < plan.epochs and run.stop_reason is None:
+            _train_epoch(run, callbacks)
+            if state is not None:
                 state.save()
-            while run.epoch < plan.epochs and run.stop_reason is None:
-                _train_epoch(run, callbacks)
-                if state is not None:
-                    state.save()
-            _tell(callbacks, "on_train_end", run)
-        finally:
-            _tell(callbacks[::-1], "close", run)
+        _tell(callbacks, "on_train_end", run)
     return run.history
 
 
@@ -69,9 +66,9 @@ def _checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks holds {callback!r}; expected Callback objects")
-    if any(isinstance(callback, StopOnNaN) for callback in callbacks):
-        return list(callbacks)
-    return [StopOnNaN(), *callbacks]
+    checks = [callback for callback in callbacks if isinstance(callback, StopOnNaN)]
+    others = [callback for callback in callbacks if not isinstance(callback, StopOnNaN)]
+    return [*(checks or [StopOnNaN()]), *others]
 
 
 def _check_optimizer(model: Model, optimizer: Optimizer) -> None:

@@ -3,9 +3,9 @@
 import csv
 import io
 import os
-from typing import IO, Any
+from typing import Any
 
-from .. import durable
+from ...checkpoint import durable
 from ..plan import Run
 from .base import Callback
 
@@ -25,21 +25,27 @@ class CSVLog(Callback):
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
         self._columns: list[str] = []
-        self._file: IO[bytes] | None = None
+        self._file: io.FileIO | None = None
 
     def on_train_begin(self, run: Run) -> None:
         self._columns = run.columns()
         earlier = self._earlier_lines() if run.epoch else {}
         lines = [earlier.get(row["epoch"]) or self._line(row) for row in run.history]
         durable.write_bytes(self.path, (_csv(self._columns) + "".join(lines)).encode())
-        self._file = open(self.path, "ab", buffering=0)
+        self._file = io.FileIO(self.path, "a")
 
     def on_epoch_end(self, run: Run) -> None:
         assert self._file is not None
-        # One call, so that only a loss of power can leave a part of the line, and then forced
-        # to the disk: the training state, written next, must not be ahead of the log.
-        self._file.write(self._line(run.history[-1]).encode())
-        os.fsync(self._file.fileno())
+        # Usually one call, so that a kill leaves no half line; and forced to the disk, because
+        # the training state, which is written next, must not be ahead of the log.
+        rest = memoryview(self._line(run.history[-1]).encode())
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            error.filename = self.path  # calls on descriptors know no name
+            raise
 
     def close(self, run: Run) -> None:
         if self._file is not None:

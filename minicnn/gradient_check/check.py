@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from . import training
-from .arrays import as_labels
-from .chain import Chain
+from ..arrays import as_labels
+from ..chain import Chain
+from ..layers import Layer
+from ..layers.base import FloatArray
+from ..losses import CrossEntropyLoss, Loss
 from .differences import EPSILON, NOISE, Float64Array, Probe, Search, rms
-from .layers import Layer
-from .layers.base import FloatArray
-from .losses import CrossEntropyLoss
 
 BLUR = 16 * EPSILON  # change of the last digits
 
@@ -96,7 +95,7 @@ def gradcheck(
     model: Chain,
     x: Any,
     y: Any,
-    loss_fn: training.Loss | None = None,
+    loss_fn: Loss | None = None,
     *,
     tolerance: float = 1e-2,
     seed: int = 0,

@@ -1,5 +1,6 @@
 """Callbacks that watch one metric: early stopping and checkpoints of the best model."""
 
+import errno
 import math
 import os
 from collections.abc import Mapping
@@ -7,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..arguments import flag, real_number, whole_number
+from ...arguments import flag, real_number, whole_number
+from ...interrupts import signals_deferred
 from ..history import is_lower_better
-from ..interrupts import signals_deferred
 from ..plan import Run
 from .base import Callback
 
@@ -164,6 +165,9 @@ class Checkpoint(BestEpoch):
     def on_train_begin(self, run: Run) -> None:
         if self.save_best_only:
             super().on_train_begin(run)
+        folder = os.path.dirname(os.path.abspath(self.path))
+        if not os.path.isdir(folder):  # better now than after an epoch
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
 
     def on_epoch_end(self, run: Run) -> None:
         if not self.save_best_only or self.improved(run):

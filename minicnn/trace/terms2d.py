@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers import AvgPool2d, Conv2d, GlobalAvgPool2d, MaxPool2d
-from .layers.base import FloatArray
-from .layers.pool2d import WindowPool2d
-from .losses import CrossEntropyLoss
+from ..layers import AvgPool2d, Conv2d, GlobalAvgPool2d, MaxPool2d
+from ..layers.base import FloatArray
+from ..layers.pool2d import WindowPool2d
+from ..losses import CrossEntropyLoss
 from .terms import Index, Rule, Term, explain, term
 
 Pairs = list[tuple[int, int]]

@@ -8,25 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import flag, real_number, whole_number
-from .arrays import as_float32, as_labels
+from ..arguments import flag, real_number, whole_number
+from ..arrays import as_float32, as_labels
+from ..layers.base import FloatArray
+from ..losses import Loss
+from ..optim import Optimizer
+from ..schedulers import Schedule
 from .history import COLUMNS, History
-from .layers.base import FloatArray
-from .optim import Optimizer
-from .schedulers import Schedule
-
-
-class Loss(Protocol):
-    """A loss function, like CrossEntropyLoss."""
-
-    def __call__(self, logits: FloatArray, labels: NDArray[np.int64]) -> float:
-        """The loss of a batch, remembered for `backward`."""
-
-    def backward(self) -> FloatArray:
-        """The gradient of the last loss with respect to its logits."""
-
-    def hyper_parameters(self) -> dict[str, Any]:
-        """The constructor's arguments by name, as plain data."""
 
 
 class Model(Protocol):

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import as_labels
+from ..chain import Chain
+from ..layers import Layer
+from ..layers.base import FloatArray
+from ..losses import CrossEntropyLoss
 from . import terms2d
-from .arrays import as_labels
-from .chain import Chain
-from .layers import Layer
-from .layers.base import FloatArray
-from .losses import CrossEntropyLoss
 from .terms import Index, Rule, Term, explain
 
 SHOWN = 30  # terms that a printed trace shows at most

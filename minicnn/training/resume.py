@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import checkpoint
-from .arguments import whole_number
+from .. import checkpoint
+from ..arguments import whole_number
+from ..checkpoint import CheckpointError
+from ..interrupts import signals_deferred
 from .callbacks import Callback
-from .checkpoint import CheckpointError
 from .history import History
-from .interrupts import signals_deferred
 from .plan import Plan, Run
 
 Arrays = dict[str, NDArray[Any]]

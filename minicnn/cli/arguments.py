@@ -1,0 +1,56 @@
+"""The parser: all sub-commands, and the kinds of values their options take."""
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+from . import evaluate, gradcheck, info, predict, train
+from .failures import ExitCode
+
+DESCRIPTION = "Train small image classifiers on an ordinary CPU, and use them."
+EPILOG = """\
+minicnn train                         1,797 handwritten digits, inside the package
+minicnn train DATA                    a folder of IDX files, an .npz, mnist, fashion-mnist, cifar10
+minicnn evaluate runs/train-001       accuracy, per-class scores, confusion matrix
+minicnn predict runs/train-001 a.png  the class of a picture
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """ArgumentParser whose errors look like all others of this program."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"minicnn: error: {message}\nminicnn: see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(int(ExitCode.USAGE))
+
+
+class Version(argparse.Action):
+    """Prints the version; it is looked up only then."""
+
+    def __call__(self, parser: Any, *rest: Any) -> None:
+        from .. import __version__
+
+        print(f"minicnn {__version__}")
+        raise SystemExit(0)
+
+
+def build_parser() -> Parser:
+    """The parser of the whole command line; `arguments.run` is the function to call."""
+    parser = Parser(
+        prog="minicnn",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
+    parser.set_defaults(run=lambda arguments: _print_help(parser))
+    subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
+    for command in (train, evaluate, predict, info, gradcheck):
+        command.add_parser(subparsers)
+    return parser
+
+
+def _print_help(parser: Parser) -> int:
+    parser.print_help(sys.stderr)
+    return ExitCode.USAGE

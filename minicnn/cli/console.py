@@ -1,0 +1,47 @@
+"""Where words go: results to stdout, everything else to stderr."""
+
+import json
+import os
+import sys
+from typing import Any
+
+
+class Console:
+    """The two streams of one command.
+
+    Parameters
+    ----------
+    as_json : bool
+        The result is one JSON object; text results are left out.
+    quiet : bool
+        Only results, warnings and errors.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False):
+        self.as_json = as_json
+        self.quiet = quiet
+
+    def say(self, text: str = "") -> None:
+        """What goes on, for people, on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """What should be known even when quiet, on stderr."""
+        print(f"minicnn: {text}", file=sys.stderr, flush=True)
+
+    def result(self, text: str) -> None:
+        """A line of the result, on stdout, unless the result is JSON."""
+        if not self.as_json:
+            print(text, flush=True)
+
+    def result_object(self, value: dict[str, Any]) -> None:
+        """The result as one JSON object on stdout, if that was asked for."""
+        if self.as_json:
+            print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+    @property
+    def shows_bars(self) -> bool:
+        """Whether stderr is a terminal that a moving bar can be drawn on."""
+        dumb = os.environ.get("TERM") == "dumb" or os.environ.get("CI", "false") != "false"
+        return not self.quiet and not dumb and sys.stderr.isatty()

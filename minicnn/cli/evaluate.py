@@ -1,0 +1,179 @@
+"""`minicnn evaluate`: how good a model is, class by class."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from .console import Console
+from .failures import ExitCode, Failure, blaming
+from .values import whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..data.dataset import Dataset, Splits
+
+PARTS = ("train", "val", "test", "all")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command and its options."""
+    parser = subparsers.add_parser(
+        "evaluate", help="judge a model on labelled data", allow_abbrev=False,
+        description="Accuracy, loss, precision, recall and F1 of every class, and what was taken "
+        "for what.",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("model", metavar="RUN", help="run folder or model file")
+    add("data", nargs="?", metavar="DATA", help="as for train; default: the run's own data")
+    add("--split", choices=PARTS,
+        help="part of the data; default: test where there is one, the validation part of the "
+        "run's own data otherwise, and of other data all")  # fmt: skip
+    add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
+    add("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate and print."""
+    from ..losses import CrossEntropyLoss
+    from ..metrics import confusion_matrix
+    from ..threads import set_num_threads
+    from .reading import load_model
+
+    console = Console(arguments.json)
+    if arguments.threads is not None:
+        set_num_threads(arguments.threads)
+    model, classes, path = load_model(arguments.model)
+    name, part, dataset = _choose_data(arguments, path)
+    with blaming(ExitCode.DATA):
+        labels = _in_order_of(classes, dataset, name)
+        if model.input_shape is not None and dataset.images.shape[1:] != model.input_shape:
+            raise ValueError(
+                f"{name}: its images are {dataset.images.shape[1:]} (channels, height, width); "
+                f"the model expects {model.input_shape}"
+            )
+    logits = model.logits(dataset.images)
+    predictions = logits.argmax(axis=1)
+    loss = CrossEntropyLoss()(logits, labels)
+    matrix = confusion_matrix(labels, predictions, len(classes))
+    correct = int((labels == predictions).sum())
+    if console.as_json:
+        console.result_object(
+            _as_object(str(path), name, part, correct, len(labels), loss, classes, matrix)
+        )
+    else:
+        _print(console, name, part, correct, len(labels), loss, classes, matrix)
+    return ExitCode.DONE
+
+
+def _choose_data(arguments: argparse.Namespace, path: "Path") -> tuple[str, str, "Dataset"]:
+    """Name of the data, name of the part, the part."""
+    from ..runs import RunFolder
+    from . import settings as defaults
+    from .job import open_data
+
+    folder = RunFolder(path.parent)
+    own = folder.read(folder.arguments) if folder.arguments.is_file() else None
+    spec = defaults.data_path(arguments.data)
+    if arguments.data is None:
+        if own is None:
+            raise Failure(
+                ExitCode.USAGE, f"error: {path} is not in a run folder, so DATA has to be given"
+            )
+        spec = own.get("data")
+    same = own is not None and own.get("data") == spec
+    splits = open_data(spec if arguments.data is None else arguments.data)
+    part = arguments.split or _default_part(splits, same)
+    return splits.name, part, _part(splits, part, own if same else None)
+
+
+def _default_part(splits: "Splits", same: bool) -> str:
+    if splits.test is not None:
+        return "test"
+    return "val" if same or splits.validation is not None else "all"
+
+
+def _part(splits: "Splits", part: str, own: dict[str, Any] | None) -> "Dataset":
+    """The samples of one part; train and val are divided as the run did."""
+    import numpy as np
+
+    from ..data.dataset import Dataset
+    from .job import divide
+
+    if part == "test":
+        if splits.test is None:
+            raise Failure(ExitCode.DATA, f"error: {splits.name}: has no test part; use --split all")
+        return splits.test
+    if part == "all":
+        parts = [p for p in (splits.train, splits.validation, splits.test) if p is not None]
+        return Dataset(
+            np.concatenate([p.images for p in parts]),
+            np.concatenate([p.labels for p in parts]),
+            splits.train.classes,
+        )
+    if splits.validation is None and own is None:
+        raise Failure(
+            ExitCode.DATA,
+            f"error: {splits.name}: is not what the run was trained on, so it has no {part} part; "
+            "use --split all",
+        )
+    share, seed = (own["val_split"], own["seed"]) if own is not None else (0.5, 0)
+    return divide(splits, share, seed)[part == "val"]
+
+
+def _in_order_of(classes: list[str], dataset: "Dataset", name: str) -> Any:
+    """The labels as indices into the model's classes, matched by name."""
+    import numpy as np
+
+    present = np.unique(dataset.labels)
+    unknown = [dataset.classes[k] for k in present if dataset.classes[k] not in classes]
+    if unknown:
+        raise ValueError(
+            f"{name}: has the classes {', '.join(unknown[:5])}, which the model does not know; "
+            f"it knows {', '.join(classes[:10])}{', …' if len(classes) > 10 else ''}"
+        )
+    position = {label: k for k, label in enumerate(classes)}
+    table = np.array([position.get(label, -1) for label in dataset.classes], np.int64)
+    return table[dataset.labels]
+
+
+def _print(
+    console: Console, name: str, part: str, correct: int, count: int, loss: float,
+    classes: list[str], matrix: Any,
+) -> None:  # fmt: skip
+    from ..metrics import per_class
+    from .text import confusion_text, percent, plural, scores_table
+
+    console.result(f"data      {name}, {part}: {plural(count, 'image')}")
+    console.result(f"accuracy  {percent(correct / count)}  ({correct:,} of {count:,})")
+    console.result(f"loss      {loss:.4f}\n")
+    console.result(scores_table(classes, per_class(matrix)) + "\n")
+    console.result(confusion_text(matrix, classes))
+
+
+def _as_object(
+    model: str, name: str, part: str, correct: int, count: int, loss: float,
+    classes: list[str], matrix: Any,
+) -> dict[str, Any]:  # fmt: skip
+    from ..metrics import per_class
+
+    scores = per_class(matrix)
+    return {
+        "model": model,
+        "data": name,
+        "split": part,
+        "images": count,
+        "accuracy": correct / count,
+        "loss": loss,
+        "classes": [
+            {
+                "name": label,
+                "images": int(scores.support[k]),
+                "precision": float(scores.precision[k]),
+                "recall": float(scores.recall[k]),
+                "f1": float(scores.f1[k]),
+            }
+            for k, label in enumerate(classes)
+        ],
+        "confusion_matrix": matrix.tolist(),
+    }

@@ -1,0 +1,160 @@
+"""From settings to the objects that train: data in parts, model, loss, optimizer, schedule."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import checkpoint, model_file, models, optim, schedulers
+from ..data.dataset import Dataset, Splits
+from ..data.pictures import preprocessing_of
+from ..data.sources import open_source
+from ..data.split import stratified_split
+from ..losses import CrossEntropyLoss
+from ..model_file import from_metadata
+from ..runs import RunError, RunFolder
+from ..sequential import Sequential
+from ..training import History
+from ..training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+from .failures import ExitCode, Failure, blaming
+
+MONITOR = "val_accuracy"  # its best epoch is the one that is kept
+
+
+@dataclass
+class Job:
+    """One training: settings, data in three parts, and an untrained model."""
+
+    settings: dict[str, Any]
+    name: str  # of the data
+    train: Dataset
+    validation: Dataset
+    test: Dataset | None
+    model: Sequential
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.train.labels) // int(self.settings["batch_size"]))
+
+    def fit(self, run: RunFolder, progress: Callback, resume: bool) -> History:
+        """Train, leaving all files of the training itself in the run folder."""
+        settings = self.settings
+        optimizer = make_optimizer(settings, self.model)
+        callbacks = [CSVLog(run.results), Checkpoint(run.model, monitor=MONITOR)]
+        if settings["patience"] is not None:
+            callbacks.append(
+                EarlyStopping(MONITOR, settings["patience"], restore_best_weights=False)
+            )
+        return self.model.fit(
+            self.train.images,
+            self.train.labels,
+            settings["epochs"],
+            settings["batch_size"],
+            optimizer=optimizer,
+            loss=make_loss(settings, self.train),
+            validation_data=(self.validation.images, self.validation.labels),
+            callbacks=[*callbacks, progress],
+            schedule=make_schedule(settings, optimizer, self.steps_per_epoch),
+            clip_norm=settings["clip_norm"],
+            seed=settings["seed"],
+            state_file=run.last,
+            resume=resume,
+        )
+
+
+def open_data(spec: str | None, progress: Any = None) -> Splits:
+    """The data that DATA names; every way in which that fails is an end with code 3."""
+    with blaming(ExitCode.DATA):
+        return open_source(spec, progress=progress)
+
+
+def divide(splits: Splits, share: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Training and validation part; the latter comes with the data or is split off."""
+    if splits.validation is not None:
+        return splits.train, splits.validation
+    with blaming(ExitCode.DATA):
+        train, validation = stratified_split(splits.train.labels, share, seed)
+    return take(splits.train, train), take(splits.train, validation)
+
+
+def take(dataset: Dataset, index: Any) -> Dataset:
+    """The samples at `index`."""
+    return Dataset(dataset.images[index], dataset.labels[index], dataset.classes)
+
+
+def check_trainable(splits: Splits) -> None:
+    """Refuse data that there is nothing to learn from."""
+    present = len(np.unique(splits.train.labels))
+    if present < 2:
+        raise Failure(
+            ExitCode.DATA,
+            f"error: {splits.name}: its {len(splits.train.labels):,} training images are all of "
+            f"one class; a classifier needs two classes at least",
+        )
+
+
+def new_job(settings: dict[str, Any], splits: Splits) -> Job:
+    """A job with a fresh model; settles what 'auto' means."""
+    check_trainable(splits)
+    train, validation = divide(splits, settings["val_split"], settings["seed"])
+    shape = splits.train.images.shape[1:]
+    if settings["arch"] == "auto":
+        settings["arch"] = models.choose(shape)
+    with blaming(ExitCode.MODEL):
+        model = models.make(
+            settings["arch"], shape, len(splits.train.classes), seed=settings["seed"]
+        )
+    model.classes = list(splits.train.classes)
+    model.preprocessing = preprocessing_of(splits.train.images)
+    return Job(settings, splits.name, train, validation, splits.test, model)
+
+
+def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
+    """The job of an earlier run: its model is described in its state file.
+
+    Whether the data are still the same is checked when the training is resumed.
+    """
+    with blaming(ExitCode.MODEL):
+        if not run.last.exists():
+            raise RunError(
+                f"{run}: was stopped before its training began, so there is nothing to resume; "
+                "start it again"
+            )
+        _, state = checkpoint.read(run.last)
+        model = model_file.from_metadata((state or {}).get("model"))
+    train, validation = divide(splits, settings["val_split"], settings["seed"])
+    return Job(settings, splits.name, train, validation, splits.test, model)
+
+
+def make_optimizer(settings: dict[str, Any], model: Sequential) -> optim.Optimizer:
+    lr, decay = settings["lr"], settings["weight_decay"]
+    parameters = model.parameters()
+    if settings["optimizer"] == "sgd":
+        return optim.SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=decay)
+    make = {"adam": optim.Adam, "adamw": optim.AdamW}[settings["optimizer"]]
+    return make(parameters, lr, weight_decay=decay)
+
+
+def make_schedule(
+    settings: dict[str, Any], optimizer: optim.Optimizer, steps_per_epoch: int
+) -> schedulers.Schedule | None:
+    """The schedule by name; OneCycle and cosine end with the last step of the last epoch."""
+    steps = settings["epochs"] * steps_per_epoch
+    name = settings["schedule"]
+    if name == "onecycle":
+        # Its momentum cycle would fight the fixed momentum that the recipes were chosen with.
+        return schedulers.OneCycleLR(optimizer, settings["lr"], steps, cycle_momentum=False)
+    if name == "cosine":
+        return schedulers.CosineAnnealingLR(optimizer, steps, interval="batch")
+    if name == "plateau":
+        return schedulers.ReduceLROnPlateau(optimizer, patience=3)
+    return None
+
+
+def make_loss(settings: dict[str, Any], train: Dataset) -> CrossEntropyLoss:
+    weight = None
+    if settings["class_weight"] == "balanced":
+        counts = np.bincount(train.labels, minlength=len(train.classes))
+        # A class without samples has no say; its weight only must be a number.
+        weight = len(train.labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return CrossEntropyLoss(weight, label_smoothing=settings["label_smoothing"])

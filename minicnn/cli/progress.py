@@ -1,0 +1,102 @@
+"""What a training shows while it runs: a bar on a terminal, one line an epoch everywhere."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..training.callbacks import Callback
+from .console import Console
+from .text import percent
+
+if TYPE_CHECKING:
+    from ..training import Run
+
+BAR = "  {desc}  {rate_noinv_fmt}  ETA {remaining}  {bar}"  # the bar takes what is left
+
+
+class Progress(Callback):
+    """Shows a training on stderr, and remembers for messages how far it came.
+
+    Parameters
+    ----------
+    console : Console
+    monitor : str
+        The column of the history whose best epoch is marked.
+    """
+
+    def __init__(self, console: Console, monitor: str):
+        self.console = console
+        self.monitor = monitor
+        self.epoch = 0  # finished epochs
+        self.best: float | None = None
+        self.best_epoch = 0
+        self._bar: Any = None
+
+    def on_train_begin(self, run: "Run") -> None:
+        for row in run.history:
+            self._note(row)
+        self.epoch = run.epoch
+        if self.console.shows_bars:
+            from tqdm import tqdm  # type: ignore[import-untyped]
+
+            left = (run.plan.epochs - run.epoch) * len(run.plan.x)
+            self._bar = tqdm(
+                total=left,
+                unit=" images",
+                bar_format=BAR,
+                file=sys.stderr,
+                leave=False,
+                **_size(),
+            )
+
+    def on_batch_end(self, run: "Run") -> None:
+        if self._bar is None:
+            return
+        logs = run.logs
+        self._bar.set_description_str(
+            f"epoch {run.epoch}/{run.plan.epochs}  loss {logs['loss']:.4f}  "
+            f"acc {percent(logs['accuracy'])}",
+            refresh=False,
+        )
+        done = run.samples + len(run.plan.x) * (run.epoch - self._first(run))
+        self._bar.update(done - self._bar.n)
+
+    def on_epoch_end(self, run: "Run") -> None:
+        row = run.history[-1]
+        self.epoch = run.epoch
+        best = self._note(row)
+        epochs = str(run.plan.epochs)
+        line = (
+            f"  epoch {run.epoch:>{len(epochs)}}/{epochs}  loss {row['loss']:.4f}  "
+            f"acc {percent(row['accuracy']):>8}  val_loss {row['val_loss']:.4f}  "
+            f"val_acc {percent(row['val_accuracy']):>8}  {row['seconds']:5.1f} s"
+            f"{'  *best' if best else ''}"
+        )
+        if self._bar is None:
+            self.console.say(line)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+    def close(self, run: "Run") -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _first(self, run: "Run") -> int:
+        """The first epoch that the bar counts."""
+        return int(run.plan.epochs - self._bar.total // len(run.plan.x) + 1)
+
+    def _note(self, row: dict[str, Any]) -> bool:
+        if self.best is not None and row[self.monitor] <= self.best:
+            return False
+        self.best, self.best_epoch = row[self.monitor], row["epoch"]
+        return True
+
+
+def _size() -> dict[str, Any]:
+    """The terminal's size at each moment; on some that say 0 × 0, tqdm would show nothing."""
+    try:
+        known = all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}

@@ -1,0 +1,90 @@
+"""What `minicnn train` is told, what it chooses by itself, and what a resumed run keeps."""
+
+import argparse
+import os
+from typing import Any
+
+from ..runs import RunFolder
+from .failures import ExitCode, Failure
+
+ARCHITECTURES = ("auto", "mlp", "lenet", "cnn-s", "cnn-m", "seed")
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("onecycle", "cosine", "plateau", "constant")
+MANY = 10_000  # images from which on fewer epochs and a smaller validation share are enough
+LEARNING_RATES = {"adamw": 5e-3, "adam": 5e-3, "sgd": 0.1}
+WEIGHT_DECAYS = {"adamw": 1e-2, "adam": 0.0, "sgd": 5e-4}
+FORMAT = 1  # of args.json
+
+# The settings that decide the result: they are written to args.json, and a resumed run
+# has the same ones.
+NAMES = (
+    "data", "arch", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay",
+    "label_smoothing", "class_weight", "clip_norm", "val_split", "seed", "patience",
+)  # fmt: skip
+
+
+def choose(arguments: argparse.Namespace, images: int) -> dict[str, Any]:
+    """All settings of a new run: what was given, and for the rest what suits `images` images.
+
+    'auto' is left to the caller, who knows the shape of the images.
+    """
+    given = {name: getattr(arguments, name) for name in NAMES}
+    many = images >= MANY
+    chosen = {
+        "arch": "auto",
+        "epochs": 5 if many else 10,
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "schedule": "onecycle",
+        "label_smoothing": 0.0,
+        "class_weight": "none",
+        "val_split": 0.1 if many else 0.2,
+        "seed": 0,
+    }
+    settings = chosen | {name: value for name, value in given.items() if value is not None}
+    optimizer = settings["optimizer"]
+    settings.setdefault("lr", LEARNING_RATES[optimizer])
+    settings.setdefault("weight_decay", WEIGHT_DECAYS[optimizer])
+    return {"format": FORMAT} | {name: settings.get(name) for name in NAMES}
+
+
+def data_path(given: str | None) -> str | None:
+    """What args.json keeps of DATA: a path that holds from any folder, or a name as it is."""
+    return os.path.abspath(given) if given is not None and os.path.exists(given) else given
+
+
+def of_run(run: RunFolder, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings of an earlier run, which what was typed must not contradict.
+
+    Raises
+    ------
+    Failure
+        USAGE, listing the options that contradict; MODEL for an args.json of another version.
+    """
+    settings = run.read(run.arguments)
+    if settings.get("format") != FORMAT or not settings.keys() >= set(NAMES):
+        raise Failure(
+            ExitCode.MODEL,
+            f"error: {run.arguments}: format {settings.get('format')!r} or entries are missing; "
+            f"this version reads format {FORMAT}, with all of {', '.join(NAMES)}",
+        )
+    typed = {name: getattr(arguments, name) for name in NAMES}
+    typed["data"] = data_path(typed["data"])
+    conflicts = [
+        f"{_option(name)} {value} (the run has {settings[name]})"
+        for name, value in typed.items()
+        if value is not None and value != settings[name]
+    ]
+    if arguments.out is not None:
+        conflicts.append(f"--out {arguments.out} (a run stays in its folder)")
+    if conflicts:
+        raise Failure(
+            ExitCode.USAGE,
+            f"error: a resumed run keeps its settings, but got {', '.join(conflicts)}",
+            f"leave them out: minicnn train --resume {run.folder}; or start a new run",
+        )
+    return settings
+
+
+def _option(name: str) -> str:
+    return "DATA" if name == "data" else "--" + name.replace("_", "-")

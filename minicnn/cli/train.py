@@ -1,0 +1,230 @@
+"""`minicnn train`: from data to a run folder."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from . import settings as defaults
+from .console import Console
+from .failures import ExitCode, Failure, blaming, os_error_text
+from .signals import Terminated
+from .values import real, whole
+
+if TYPE_CHECKING:
+    from ..runs import RunFolder
+    from .job import Job
+    from .progress import Progress
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the sub-command and its options."""
+    parser = subparsers.add_parser(
+        "train", help="train a classifier", allow_abbrev=False,
+        description="Train a classifier and leave it, with all figures, in a run folder.",
+    )  # fmt: skip
+    add = parser.add_argument
+    add("data", nargs="?", metavar="DATA",
+        help="IDX folder, .npz, mnist, fashion-mnist or cifar10; default: digits")  # fmt: skip
+    add("--arch", metavar="NAME", type=architecture,
+        help=f"{', '.join(defaults.ARCHITECTURES)}, or a .json file")  # fmt: skip
+    add("--epochs", metavar="N", type=whole(1), help="passes over the training data")
+    add("--batch-size", metavar="N", type=whole(1), help="images per step (64)")
+    add("--optimizer", choices=defaults.OPTIMIZERS, help="default: adamw")
+    add("--lr", metavar="X", type=real(above=True), help="(largest) learning rate")
+    add("--schedule", choices=defaults.SCHEDULES, help="default: onecycle")
+    add("--weight-decay", metavar="X", type=real(), help="0.01 for adamw, 0.0005 for sgd")
+    add("--label-smoothing", metavar="X", type=real(0, 1, below=True), help="0 to 1 (0)")
+    add("--class-weight", choices=("none", "balanced"), help="balanced: rare classes weigh more")
+    add("--clip-norm", metavar="X", type=real(above=True), help="largest norm of the gradient")
+    add("--val-split", metavar="X", type=real(0, 1, above=True, below=True),
+        help="share of the training data that is kept for validation")  # fmt: skip
+    add("--patience", metavar="N", type=whole(1),
+        help="stop after N epochs without a better validation accuracy")  # fmt: skip
+    add("--seed", metavar="N", type=whole(0, 2**64 - 1), help="decides all that is random (0)")
+    add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
+    add("--out", metavar="DIR", help="run folder to make (default: runs/train-001, -002, …)")
+    add("--resume", metavar="DIR", nargs="?", const="",
+        help="continue the run in DIR, or the newest one, to the same result")  # fmt: skip
+    add("--json", action="store_true", help="the result as one JSON object on stdout")
+    add("--quiet", action="store_true", help="only results, warnings and errors")
+    add("--dry-run", action="store_true", help="show data, model and cost, and train nothing")
+    parser.set_defaults(run=run)
+
+
+def architecture(text: str) -> str:
+    """The kind of value that --arch takes: a known name or a .json file."""
+    if text not in defaults.ARCHITECTURES and not text.endswith(".json"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected {', '.join(defaults.ARCHITECTURES)}, or a path to a .json"
+        )
+    return text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, or with --dry-run show what would be trained."""
+    from ..threads import set_num_threads
+
+    console = Console(arguments.json, arguments.quiet)
+    if arguments.threads is not None:
+        set_num_threads(arguments.threads)
+    if arguments.resume is not None:
+        return _resume(arguments, console)
+    from .job import new_job, open_data
+
+    splits = open_data(arguments.data, _download_note(console))
+    settings = defaults.choose(arguments, len(splits.train.labels))
+    settings["data"] = defaults.data_path(settings["data"])
+    job = new_job(settings, splits)
+    if arguments.dry_run:
+        return _show_plan(job, console)
+    folder = _new_folder(job, arguments)
+    _show_header(job, console)
+    return _train(job, folder, console, resume=False)
+
+
+def _resume(arguments: argparse.Namespace, console: Console) -> int:
+    from .. import runs
+    from .job import old_job, open_data
+
+    if arguments.dry_run:
+        raise Failure(ExitCode.USAGE, "error: --dry-run shows a new run; leave out --resume")
+    with blaming(ExitCode.MODEL):
+        folder = runs.RunFolder(arguments.resume) if arguments.resume else runs.newest()
+        settings = defaults.of_run(folder, arguments)
+        if folder.complete:
+            console.say(f"  {folder} is complete; there is nothing left to train")
+            _show_summary(folder.read(folder.summary), folder, console)
+            return ExitCode.DONE
+    job = old_job(settings, open_data(settings["data"], _download_note(console)), folder)
+    _show_header(job, console)
+    return _train(job, folder, console, resume=True)
+
+
+def _new_folder(job: "Job", arguments: argparse.Namespace) -> "RunFolder":
+    """A run folder with all that is known before the first step."""
+    from datetime import UTC, datetime
+
+    from .. import runs
+    from ..config import environment
+
+    try:
+        folder = runs.create(arguments.out)
+    except runs.RunError as error:
+        raise Failure(ExitCode.USAGE, f"error: {error}") from error
+    runs.write_json(folder.arguments, job.settings)
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {**environment(), "started": started, "command": arguments.command}
+    runs.write_json(folder.environment, facts)
+    runs.write_json(folder.classes, job.model.classes)
+    return folder
+
+
+def _train(job: "Job", folder: "RunFolder", console: Console, resume: bool) -> int:
+    from .finish import finish
+    from .job import MONITOR
+    from .progress import Progress
+
+    progress = Progress(console, MONITOR)
+    try:
+        history = _fit(job, folder, progress, resume)
+        summary = finish(job, folder, history, console)
+    except KeyboardInterrupt:
+        raise _stopped(ExitCode.INTERRUPTED, "Ctrl-C", folder, progress) from None
+    except Terminated:
+        raise _stopped(ExitCode.TERMINATED, "SIGTERM", folder, progress) from None
+    except BrokenPipeError:
+        raise  # about who reads along, not about the disk
+    except OSError as error:
+        raise Failure(ExitCode.DISK, f"error: {os_error_text(error)}", _way_on(folder)) from error
+    _show_summary(summary, folder, console)
+    return ExitCode.DONE
+
+
+def _fit(job: "Job", folder: "RunFolder", progress: "Progress", resume: bool) -> Any:
+    from ..checkpoint import CheckpointError
+    from ..layers import ShapeError
+    from ..training.callbacks import DivergedError
+
+    try:
+        return job.fit(folder, progress, resume)
+    except DivergedError as error:
+        kept = (
+            f"{folder.model} keeps the weights of epoch {progress.best_epoch}"
+            if progress.best_epoch
+            else "no epoch was good, so no weights were kept"
+        )
+        lower = job.settings["lr"] / 10
+        advice = f"{kept}; try --lr {lower:g}, or --clip-norm 1"
+        raise Failure(ExitCode.DIVERGED, f"error: {error}", advice) from error
+    except (CheckpointError, ShapeError) as error:
+        raise Failure(ExitCode.MODEL, f"error: {error}") from error
+
+
+def _stopped(code: ExitCode, reason: str, folder: "RunFolder", progress: "Progress") -> Failure:
+    from .text import plural
+
+    if not folder.last.exists():
+        return Failure(code, f"stopped by {reason} before the training began")
+    epochs = plural(progress.epoch, "epoch")
+    return Failure(
+        code, f"stopped by {reason} after {epochs}; what was finished is saved", _way_on(folder)
+    )
+
+
+def _way_on(folder: "RunFolder") -> str:
+    if not folder.last.exists():
+        return "nothing was trained yet; start again"
+    return f"continue with: minicnn train --resume {folder.folder}"
+
+
+def _show_header(job: "Job", console: Console) -> None:
+    from ..threads import get_num_threads
+    from .text import image_text, plural
+
+    parts = [("train", job.train), ("val", job.validation), ("test", job.test)]
+    counts = " / ".join(f"{name} {len(p.labels):,}" for name, p in parts if p is not None)
+    total = sum(len(p.labels) for _, p in parts if p is not None)
+    shape = job.train.images.shape[1:]
+    classes = plural(len(job.train.classes), "class", "classes")
+    images = plural(total, "image")
+    console.say(f"  data    {job.name}  {images}  {image_text(shape)}  {classes}  ({counts})")
+    parameters = sum(p.size for p in job.model.parameters())
+    threads = plural(get_num_threads(), "thread")
+    console.say(f"  model   {job.settings['arch']}  {plural(parameters, 'parameter')}  {threads}")
+
+
+def _show_plan(job: "Job", console: Console) -> int:
+    """--dry-run: data, model and cost are the result, so they go to stdout."""
+    from .cost import cost_of
+
+    if not console.as_json:
+        _show_header(job, console)
+    cost = cost_of(job)
+    console.result(str(job.model.summary()))
+    console.result("\n".join(f"{name:<16}{value}" for name, value in cost.lines()))
+    console.result_object({"settings": job.settings, "cost": cost.as_dict()})
+    return ExitCode.DONE
+
+
+def _show_summary(summary: dict[str, Any], folder: "RunFolder", console: Console) -> None:
+    from .text import percent
+
+    figures = [f"val_acc {percent(summary['val_accuracy'])}"]
+    if summary["test_accuracy"] is not None:
+        figures.append(f"test_acc {percent(summary['test_accuracy'])}")
+    console.result(f"  result  {'  '.join(figures)}  (epoch {summary['best_epoch']})")
+    console.result(f"  saved   {folder}")
+    console.say(f"  next    minicnn evaluate {folder.folder}     "
+                f"minicnn predict {folder.folder} image.png")  # fmt: skip
+    console.result_object({"run": str(folder.folder), **summary})
+
+
+def _download_note(console: Console) -> Any:
+    """Says once for each file that a download has begun."""
+    seen: set[str] = set()
+
+    def note(name: str, done: int, total: int) -> None:
+        if name not in seen:
+            seen.add(name)
+            console.say(f"  loading {name}  {total:,} bytes")
+
+    return note

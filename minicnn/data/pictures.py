@@ -1,0 +1,199 @@
+"""A picture from a file as the input of a model, converted as the model's own data were.
+
+What a model expects is plain data in its `preprocessing`:
+
+    channels    1 grey, 3 red-green-blue, 4 with alpha
+    size        [height, width]; a picture of another size is stretched to it
+    divisor     what the bytes 0 … 255 are divided by; None when the model was trained on
+                values that no picture gives
+    background  mean of the training images' borders, 0 … 1, or None when they differ
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+DESCRIBED = ("channels", "size", "divisor", "background")
+LARGEST_SIDE = 4096  # pixels of a model's input
+UNIFORM = 0.15  # largest spread of border brightness that still is one background
+LOOKED_AT = 1000  # images that decide about the background
+
+
+def preprocessing_of(images: npt.NDArray[Any]) -> dict[str, Any]:
+    """What turns a picture into an input like these.
+
+    Parameters
+    ----------
+    images : (N, C, H, W) uint8 or float32 array
+        The training images.
+    """
+    _, channels, height, width = images.shape
+    divisor = _divisor(images)
+    return {
+        "channels": channels,
+        "size": [height, width],
+        "divisor": divisor,
+        "background": None if divisor is None else _background(images[:LOOKED_AT], divisor),
+    }
+
+
+def check_preprocessing(found: Any) -> dict[str, Any]:
+    """`found`, from a file that may hold anything, if pictures can be converted by it.
+
+    Raises
+    ------
+    ValueError
+        Naming the entry that is missing or out of range.
+    """
+    if not isinstance(found, dict) or not found.keys() >= {*DESCRIBED}:
+        raise ValueError(
+            f"the model does not say how a picture becomes its input (preprocessing with "
+            f"{', '.join(DESCRIBED)}); use it from Python, with arrays as it was trained on"
+        )
+    size, background = found["size"], found["background"]
+    fits = {
+        "channels": type(found["channels"]) is int and found["channels"] in MODES,
+        "size": isinstance(size, list) and len(size) == 2
+        and all(type(n) is int and 1 <= n <= LARGEST_SIDE for n in size),
+        "divisor": found["divisor"] in (1, 255, None),
+        "background": background is None
+        or (isinstance(background, (int, float)) and 0 <= background <= 1),
+    }  # fmt: skip
+    for name, fit in fits.items():
+        if not fit:
+            raise ValueError(f"preprocessing has {name} {found[name]!r:.80}, which no picture has")
+    if found["divisor"] is None:
+        raise ValueError(
+            "the model was trained on values that no picture gives (below 0 or above 255); "
+            "use it from Python, with arrays as it was trained on"
+        )
+    return found
+
+
+def _divisor(images: npt.NDArray[Any]) -> int | None:
+    if images.dtype == np.uint8:
+        return 255
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 255:
+        return None
+    return 255 if high <= 1 else 1
+
+
+def _background(images: npt.NDArray[Any], divisor: int) -> float | None:
+    full = 255.0 if images.dtype == np.uint8 else 255.0 / divisor
+    borders = np.array([border(image) for image in images]) / full
+    return round(float(borders.mean()), 3) if float(borders.std()) < UNIFORM else None
+
+
+def border(image: npt.NDArray[Any]) -> float:
+    """Mean of the outermost pixels of a (C, H, W) image."""
+    edges = [image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]]
+    return float(np.mean(np.concatenate([edge.ravel() for edge in edges]), dtype=np.float64))
+
+
+def load_picture(
+    path: str | os.PathLike[str], preprocessing: Mapping[str, Any], invert: bool = False
+) -> npt.NDArray[np.uint8]:
+    """Read one picture file as the bytes of a model's input.
+
+    The orientation in the EXIF data is applied; of an animation the first frame is taken;
+    16-bit values are reduced to 8; what is transparent shows the model's background, or white.
+
+    Parameters
+    ----------
+    path : path
+        Any format that Pillow reads.
+    preprocessing : mapping
+        As from `preprocessing_of`.
+    invert : bool
+        Swap dark and light first.
+
+    Returns
+    -------
+    (C, H, W) uint8 array
+
+    Raises
+    ------
+    DataError
+        The file is missing, unreadable, damaged, no picture, or far too large to be one.
+    """
+    from PIL import Image, ImageOps
+
+    name = os.fspath(path)
+    height, width = preprocessing["size"]
+    try:
+        with warnings.catch_warnings(), open(name, "rb") as file:
+            warnings.simplefilter("ignore")  # about oddities that do no harm, …
+            # … but a picture that unpacks to gigabytes is refused already where Pillow warns.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as opened:
+                opened.load()
+                picture = _eight_bits(ImageOps.exif_transpose(opened))
+        picture = _in_mode(picture, MODES[preprocessing["channels"]], preprocessing["background"])
+        picture = picture.resize((width, height), _filter(picture.size, (width, height)))
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged files Pillow's readers raise a dozen types
+        raise DataError(f"{name}: {_reason(error)}") from error
+    pixels = np.asarray(picture, np.uint8).reshape(height, width, -1).transpose(2, 0, 1)
+    return np.ascontiguousarray(255 - pixels if invert else pixels)
+
+
+def _eight_bits(picture: Any) -> Any:
+    """Modes of more than 8 bits as "L"; others as they are."""
+    from PIL import Image
+
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture).astype(np.float64)
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ValueError("holds values below zero or no numbers; save it with 8 or 16 bits")
+    high = float(values.max())
+    # Float pictures hold 0 … 1 by convention; whole numbers are 8- or 16-bit values.
+    full = 1 if picture.mode == "F" and high <= 1 else 255 if high <= 255 else 65535
+    if picture.mode.startswith("I;16"):
+        full = 65535
+    if high > full:
+        raise ValueError(f"holds values up to {high:g}; save it with 8 or 16 bits")
+    return Image.fromarray((values * (255 / full) + 0.5).astype(np.uint8))
+
+
+def _filter(old: tuple[int, int], new: tuple[int, int]) -> Any:
+    """Means over areas to shrink, which gives an enlarged digit back as it was; else bilinear."""
+    from PIL import Image
+
+    shrinks = old[0] >= new[0] and old[1] >= new[1]
+    return Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+
+
+def _in_mode(picture: Any, mode: str, background: float | None) -> Any:
+    from PIL import Image
+
+    if mode != "RGBA" and picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        level = 255 if background is None else round(255 * background)
+        paper = Image.new("RGBA", picture.size, (level, level, level, 255))
+        picture = Image.alpha_composite(paper, picture)
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is no picture, in words about the file."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, IsADirectoryError):
+        return "is a folder; give the picture files in it"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture in a format that Pillow reads; convert it to PNG or JPEG"
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down first"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return f"damaged or not a picture: {error}"
