@@ -25,7 +25,8 @@ MOST_SINGLE = 24  # coordinates that are tested one by one
 MOST_GROUPS = 24  # groups that cover all of them
 GROUP = 256  # coordinates of a group, as long as MOST_GROUPS are enough
 MOST_DROPPED = 16  # corners looked for in one group
-MOST_EVALUATIONS = 1500  # of the function, for one array
+MOST_WORK = 4e7  # values computed in the search of one array, and within these bounds:
+EVALUATIONS = (1500, 10_000)
 EPSILON = 2.0**-24  # relative rounding error of float32
 NOISE = 20  # an error of this many standard deviations of rounding means nothing
 LEVELS = tuple(2.0**-k for k in (2, 4, 6, 8, 10, 12, 14, 16))  # steps, in units of the scale
@@ -165,14 +166,17 @@ def is_kink(sides: list[tuple[float, float]], floors: list[float]) -> bool:
 
 
 def most_stable(errors: list[float], roundings: list[float]) -> float:
-    """The error at the step where it changes least from the one before, rounding counted."""
-    changes = [
-        abs(after - before) + rounding
-        for before, after, rounding in zip(errors, errors[1:], roundings[1:], strict=False)
-    ]
-    if not np.isfinite(changes).any():
+    """The error at the two neighbouring steps that agree best, rounding counted.
+
+    Of the two it is the larger step's, which rounds less, where rounding explains their
+    difference; otherwise curvature does, and the smaller step is better.
+    """
+    changes = np.abs(np.diff(errors))
+    doubts = changes + roundings[1:]
+    if not np.isfinite(doubts).any():
         return np.inf
-    return errors[1 + int(np.nanargmin(changes))]
+    k = int(np.nanargmin(doubts))
+    return errors[k] if changes[k] <= 3 * roundings[k + 1] else errors[k + 1]
 
 
 class Search:
@@ -191,14 +195,15 @@ class Search:
         """Test some coordinates one by one, then all of them in groups.
 
         `covered` becomes the share of coordinates that were part of a test: less than 1 where
-        corners are so many that finding them takes more than MOST_EVALUATIONS.
+        corners are so many that finding them takes more than the work allowed.
         """
         size = self.probe.start.size
+        most = np.clip(MOST_WORK / (size + self.probe.base.size), *EVALUATIONS)
         order = generator.permutation(size)
         for i in order[:MOST_SINGLE]:
             self.single(int(i))
         for group in np.array_split(order, min(MOST_GROUPS, -(-size // GROUP))):
-            if self.probe.evaluations < MOST_EVALUATIONS:
+            if self.probe.evaluations < most:
                 self.group(group, generator.choice((-1.0, 1.0), len(group)))
                 self.covered += len(group) / size
 
