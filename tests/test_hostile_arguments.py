@@ -70,7 +70,9 @@ def test_a_size_that_is_no_whole_number_is_a_type_error(name, value):
     elif name in PAIRS | PADDINGS and isinstance(value, list):
         raises_for(ALL[name], name.split()[-1], value, ValueError)
     elif name == "conv padding" and isinstance(value, str):
-        raises_for(ALL[name], "padding is '3'; expected a number, a pair, 'same'", value, ValueError)
+        raises_for(
+            ALL[name], "padding is '3'; expected a number, a pair, 'same'", value, ValueError
+        )
     else:
         raises_for(ALL[name], name.split()[-1], value, TypeError)
 
