@@ -56,7 +56,7 @@ def test_nested_chains_come_back_nested():
         (["ReLU"], r"architecture\[0\] is 'ReLU'; expected a dict"),
         ([{}], r"architecture\[0\] is {}; expected a dict with a layer's name"),
         ([{"type": 3}], r"architecture\[0\]"),
-        ([{"type": "ReLU"}, {"type": "os.system"}], r"architecture\[1\] is a layer of type 'os.sys"),
+        ([{"type": "ReLU"}, {"type": "os.system"}], r"architecture\[1\] is a layer of type 'os"),
         ([{"type": "Layer"}], "not known here"),
         ([{"type": "ReLU", "inplace": True}], r"architecture\[0\] \(ReLU\): .*'inplace'"),
         ([{"type": "Linear", "in_features": 2}], "out_features"),
