@@ -34,7 +34,7 @@ def raises_for(make, name, value, *errors):
     assert type(caught.value) in errors
 
 
-# --- whole numbers ---------------------------------------------------------------------------------
+# --- whole numbers --------------------------------------------------------------------------------
 
 SIZES = {
     "in_features": lambda v: mc.Linear(v, 2),
@@ -139,7 +139,7 @@ def test_hyper_parameters_that_contradict_each_other_are_value_errors():
             make()
 
 
-# --- real numbers, flags and words -----------------------------------------------------------------
+# --- real numbers, flags and words ----------------------------------------------------------------
 
 
 def params():
@@ -227,7 +227,7 @@ def test_an_unsupported_argument_is_a_type_error_that_names_it(make, name):
         make(**{name: None})
 
 
-# --- arrays ------------------------------------------------------------------------------------------
+# --- arrays ---------------------------------------------------------------------------------------
 
 LAYERS = {
     "Linear": (lambda: mc.Linear(6, 2), (3, 6)),
@@ -336,7 +336,7 @@ def test_padding_as_large_as_an_int_does_not_wrap():
         layer.forward(np.ones((1, 1, 1, 1), np.float32))
 
 
-# --- models --------------------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------------------------
 
 
 def classifier():
@@ -410,8 +410,16 @@ def test_wrong_labels_are_errors_and_no_step_is_made(y, error, message):
     assert model.flat_parameters.tobytes() == before
 
 
-@pytest.mark.parametrize("state", [{"1.weight": "text"}, {"1.weight": None}, {"1.weight": 3j},
-                                   {"1.weight": np.zeros((3, 16), complex)}, {7: np.zeros(3)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"1.weight": "text"},
+        {"1.weight": None},
+        {"1.weight": 3j},
+        {"1.weight": np.zeros((3, 16), complex)},
+        {7: np.zeros(3)},
+    ],
+)
 def test_a_state_of_other_things_is_an_error_that_changes_nothing(state):
     model = classifier()
     before = model.flat_parameters.tobytes()
