@@ -1,6 +1,7 @@
 """Checks of arguments, shared by layers, losses, optimizers and schedules."""
 
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,9 +10,12 @@ LARGEST = 2**31 - 1  # of any size, and of the elements of one array
 
 def whole_number(value: Any, name: str, minimum: int = 1, maximum: int = LARGEST) -> int:
     """`value` as an int in [minimum, maximum]; TypeError or ValueError naming it otherwise."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
         raise TypeError(f"{name} is {value!r}; expected a whole number")
-    number = int(value.__index__())
     if not minimum <= number <= maximum:
         raise ValueError(f"{name} is {number}; expected {minimum} to {maximum}")
     return number
@@ -27,13 +31,27 @@ def pair(value: Any, name: str, minimum: int = 1) -> tuple[int, int]:
     return number, number
 
 
+def sizes(value: Any, name: str) -> tuple[int, ...]:
+    """A shape as positive ints; TypeError or ValueError naming it otherwise."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} is {value!r}; expected sizes, like (1, 28, 28)")
+    shape = tuple(whole_number(size, f"a size in {name}") for size in value)
+    if not shape:
+        raise ValueError(f"{name} is (); expected positive sizes, like (1, 28, 28)")
+    return shape
+
+
 def real_number(
     value: Any, name: str, minimum: float = 0.0, maximum: float = math.inf, *, below: bool = False
 ) -> float:
     """`value` as a finite float in [minimum, maximum], or with `below` in [minimum, maximum)."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    scalar = not isinstance(value, (bool, complex)) and getattr(value, "ndim", 0) == 0
+    if not scalar or not (hasattr(value, "__float__") or hasattr(value, "__index__")):
         raise TypeError(f"{name} is {value!r}; expected a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond the floats
+        number = math.inf if value > 0 else -math.inf
     fits = minimum <= number < maximum if below else minimum <= number <= maximum
     if not fits or math.isinf(number):
         end = ")" if below or math.isinf(maximum) else "]"

@@ -1,5 +1,6 @@
 """A chain of layers: shapes worked out, parameters in one block, forward, backward, state."""
 
+import copy
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
@@ -7,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import sizes, whole_number
 from .arrays import as_float32
 from .layers import Dropout, Layer, Parameter, ShapeError
 from .layers.base import FloatArray, Shape
@@ -32,13 +34,15 @@ class Chain(Layer):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {i} is {layer!r}; expected a Layer: Sequential(a, b, …)")
         self.layers = list(layers)
-        self.seed = seed
+        self.seed = whole_number(seed, "seed", 0, 2**64 - 1)
         self.input_shape: Shape | None = None
         self._values: FloatArray | None = None
         self._gradients: FloatArray | None = None
         objects = [id(layer) for layer in self.leaves().values()]
         if len(set(objects)) < len(objects):
             raise ValueError("a layer object stands in two places; make one layer for each place")
+        for stream, layer in enumerate(self.leaves().values()):
+            layer.draw_from(self.seed, stream)  # also when someone looks at a weight beforehand
 
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
@@ -103,8 +107,22 @@ class Chain(Layer):
         return input_shape
 
     def infer(self, input_shape: Shape) -> None:
-        """Fill in what the layers left as None."""
-        shape = input_shape
+        """Fill in what the layers left as None; on an error they stay as they were."""
+        left_open = [
+            (layer, name)
+            for layer in self.leaves().values()
+            for name, value in vars(layer).items()
+            if value is None and not name.startswith("_")
+        ]
+        try:
+            self.infer_each(input_shape)
+            self.parameter_shapes()  # refuses sizes that are too large
+        except ValueError:
+            for layer, name in left_open:
+                setattr(layer, name, None)
+            raise
+
+    def infer_each(self, shape: Shape) -> None:
         for i, layer in enumerate(self.layers):
             try:
                 layer.infer(shape)
@@ -115,11 +133,13 @@ class Chain(Layer):
     def build(self, input_shape: Iterable[int]) -> Self:
         """Fix the shape of one sample (no batch axis), infer what depends on it; returns self.
 
-        Raises ShapeError when the layers do not fit each other or the input.
+        Raises ShapeError when the layers do not fit each other or the input, TypeError when
+        `input_shape` is no sequence of whole numbers. The model is unchanged then.
         """
-        shape = tuple(int(size) for size in input_shape)
-        if not shape or min(shape) < 1:
-            raise ShapeError(f"input_shape is {shape}; expected positive sizes, like (1, 28, 28)")
+        try:
+            shape = sizes(input_shape, "input_shape")
+        except ValueError as error:
+            raise ShapeError(str(error)) from None
         with _build_lock:
             self.infer(shape)
             self.input_shape = shape
@@ -262,6 +282,10 @@ class Chain(Layer):
         for name, layer in self.leaves().items():
             if isinstance(layer, Dropout):
                 layer.step = int(steps[name])
+
+    def __copy__(self) -> Self:
+        """A deep copy: parameters live in the blocks of one model only."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_values": None, "_gradients": None}

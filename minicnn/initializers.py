@@ -67,7 +67,8 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def check_name(name: str) -> str:
-    """`name` if it is one of INITIALIZERS, else ValueError listing them."""
-    if name not in INITIALIZERS:
-        raise ValueError(f"init is {name!r}; expected one of {', '.join(INITIALIZERS)}")
-    return name
+    """`name` if it is one of INITIALIZERS, else TypeError or ValueError listing them."""
+    if isinstance(name, str) and name in INITIALIZERS:
+        return name
+    error = ValueError if isinstance(name, str) else TypeError
+    raise error(f"init is {name!r}; expected one of {', '.join(INITIALIZERS)}")

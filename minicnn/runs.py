@@ -12,20 +12,15 @@ curves.png, confusion_matrix.png
 
 import json
 import os
-import platform
 import re
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import durable
-from .threads import available_cpus, get_num_threads
+from .checkpoint import durable
 
 PARENT = "runs"
 NUMBERED = re.compile(r"train-(\d{3,9})")
 LARGEST_JSON = 1 << 24  # bytes
-PACKAGES = ("minicnn", "numpy", "pillow", "safetensors", "tqdm", "matplotlib")
 
 
 class RunError(ValueError):
@@ -156,41 +151,3 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write one of a run's JSON files whole or not at all."""
     durable.write_json(path, value)
-
-
-def environment() -> dict[str, Any]:
-    """What a result may depend on beside the settings: versions, machine, threads."""
-    return {
-        "minicnn": _version("minicnn"),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES if name != "minicnn"},
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu": cpu_name(),
-        "cpus": available_cpus(),
-        "threads": get_num_threads(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _version(package: str) -> str | None:
-    if package == "minicnn":
-        from . import __version__  # also right where the package runs from its checkout
-
-        return __version__
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def cpu_name() -> str:
-    """The processor's name as its maker spells it, where the system tells."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or "unknown"

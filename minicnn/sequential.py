@@ -202,13 +202,23 @@ class Sequential(Chain):
         """What does both passes for a prepared batch: the engine if it can, else the layers."""
         return self._passes.find(list(self.leaves().values()), self.flat_parameters, x) or self
 
+    def class_scores(self, x: Any, batch_size: int) -> FloatArray:
+        """`logits`, or a ValueError where they are feature maps and no classes' scores."""
+        logits = self.logits(x, batch_size)
+        if logits.ndim != 2:
+            raise ValueError(
+                f"the model's output has shape {logits.shape}; expected (N, K), one score for "
+                "each class a sample; let the model end with Linear"
+            )
+        return logits
+
     def predict(self, x: Any, batch_size: int = 256) -> NDArray[np.int64]:
         """The index of the most likely class of every sample: (N,) int64."""
-        return np.asarray(self.logits(x, batch_size).argmax(axis=1), np.int64)
+        return np.asarray(self.class_scores(x, batch_size).argmax(axis=1), np.int64)
 
     def predict_proba(self, x: Any, batch_size: int = 256) -> FloatArray:
         """The probability of every class for every sample: (N, K) float32, rows sum to 1."""
-        logits = self.logits(x, batch_size)
+        logits = self.class_scores(x, batch_size)
         probabilities = np.empty_like(logits)
         softmax(logits, probabilities, get_num_threads())
         return probabilities

@@ -8,7 +8,10 @@ import math
 import os
 from pathlib import Path
 
+from .arguments import whole_number
+
 MAX_THREADS = 1024
+CGROUPS = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
 
 _num_threads: int | None = None  # None until first asked for
 _forked = False
@@ -34,11 +37,7 @@ def set_num_threads(n: int) -> None:
         the child with the 'spawn' or 'forkserver' method to use several threads in it.
     """
     global _num_threads
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"num_threads is {n!r}; expected a whole number")
-    n = n.__index__()
-    if not 1 <= n <= MAX_THREADS:
-        raise ValueError(f"num_threads is {n}; expected 1 to {MAX_THREADS}")
+    n = whole_number(n, "num_threads", 1, MAX_THREADS)
     if _forked and n > 1:
         raise RuntimeError(
             f"num_threads is {n} in a forked process, where only 1 works; start the process "
@@ -50,8 +49,9 @@ def set_num_threads(n: int) -> None:
 def default_num_threads() -> int:
     """`OMP_NUM_THREADS` if it is set to a number, else the CPUs this process may use."""
     wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wish.isascii() and wish.isdigit() and int(wish) >= 1:
-        return min(int(wish), MAX_THREADS)
+    digits = wish.lstrip("0")
+    if digits.isascii() and digits.isdigit():
+        return min(int(digits[:9]), MAX_THREADS)  # nine say enough, and int() refuses thousands
     return min(available_cpus(), MAX_THREADS)
 
 
@@ -61,7 +61,7 @@ def available_cpus() -> int:
         cpus = len(os.sched_getaffinity(0))
     else:
         cpus = os.cpu_count() or 1
-    quota = cgroup_quota(Path("/sys/fs/cgroup"))
+    quota = cgroup_quota(CGROUPS)
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
 
 

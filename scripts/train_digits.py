@@ -44,7 +44,7 @@ def main() -> None:
     for i in wrong[:3]:
         print(f"\ntruth {yt[i]}, guess {guesses[i]}")
         for row in xt[i, 0]:
-            print("".join(" .:-=+*#%@"[value * 9 // 255] * 2 for value in row))
+            print("".join(" .:-=+*#%@"[int(value) * 9 // 255] * 2 for value in row))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ FLOORS = {
     "architecture": 3, "checkpoint": 3, "data": 3, "datasets": 3, "lowering": 3,
     "summary": 3, "training": 3,
     "initializers": 2, "layers": 2, "losses": 2, "metrics": 2, "optim": 2, "schedulers": 2,
-    "arguments": 1, "arrays": 1, "config": 1, "engine": 1, "interrupts": 1, "kernels": 1, "random": 1, "threads": 1,
+    "arguments": 1, "arrays": 1, "config": 1, "engine": 1, "interrupts": 1, "kernels": 1,
+    "random": 1, "threads": 1,
 }  # fmt: skip
 CLIENTS = {"gradient_check", "interop", "report"}  # of a model: they do not know each other
 LONGEST = {".py": 300, ".pyx": 350}  # lines; beyond, a file says why here

@@ -10,7 +10,7 @@ from .values import whole
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..data import Dataset, Splits
+    from ..data.dataset import Dataset, Splits
 
 PARTS = ("train", "val", "test", "all")
 
@@ -97,7 +97,7 @@ def _part(splits: "Splits", part: str, own: dict[str, Any] | None) -> "Dataset":
     """The samples of one part; train and val are divided as the run did."""
     import numpy as np
 
-    from ..data import Dataset
+    from ..data.dataset import Dataset
     from .job import divide
 
     if part == "test":

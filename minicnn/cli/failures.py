@@ -80,7 +80,7 @@ def explain(error: BaseException) -> Failure:
 
 def os_error_text(error: OSError) -> str:
     """`path: reason`, with the way out where there is one."""
-    from ..durable import is_disk_full
+    from ..checkpoint.durable import is_disk_full
 
     reason = error.strerror or str(error)
     text = f"{error.filename}: {reason}" if error.filename else reason

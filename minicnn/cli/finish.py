@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import report, runs
-from ..data import Dataset
-from ..history import History
+from ..data.dataset import Dataset
 from ..metrics import confusion_matrix
-from ..sequential import Sequential, load
+from ..model_file import load
+from ..sequential import Sequential
+from ..training import History
 from .console import Console
 from .job import MONITOR, Job
 from .text import percent, plural

@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table; a wrong gradient ends with the code for a bad model."""
     from .. import models
-    from ..gradcheck import gradcheck
+    from ..gradient_check import gradcheck
     from .job import open_data
 
     dataset = open_data(arguments.data).train

@@ -25,7 +25,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Find out what the argument is, and describe it."""
-    from ..runs import RunFolder, environment
+    from ..config import environment
+    from ..runs import RunFolder
 
     console = Console(arguments.json)
     what = arguments.what

@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import checkpoint, models, optim, schedulers, sequential
-from ..callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
-from ..data import Dataset, Splits, open_source, stratified_split
+from .. import checkpoint, model_file, models, optim, schedulers
+from ..data.dataset import Dataset, Splits
 from ..data.pictures import preprocessing_of
-from ..history import History
+from ..data.sources import open_source
+from ..data.split import stratified_split
 from ..losses import CrossEntropyLoss
 from ..runs import RunError, RunFolder
 from ..sequential import Sequential
+from ..training import History
+from ..training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
 from .failures import ExitCode, Failure, blaming
 
 MONITOR = "val_accuracy"  # its best epoch is the one that is kept
@@ -118,7 +120,7 @@ def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
                 "start it again"
             )
         _, state = checkpoint.read(run.last)
-        model = sequential.from_metadata((state or {}).get("model"))
+        model = model_file.from_metadata((state or {}).get("model"))
     train, validation = divide(splits, settings["val_split"], settings["seed"])
     return Job(settings, splits.name, train, validation, splits.test, model)
 

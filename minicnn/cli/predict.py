@@ -78,7 +78,7 @@ def _read(
     """The pictures in batches, as the model's input; broken ones are told and collected."""
     import numpy as np
 
-    from ..data import DataError
+    from ..data.errors import DataError
     from ..data.pictures import load_picture
 
     background = preprocessing["background"]

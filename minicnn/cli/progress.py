@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..callbacks import Callback
+from ..training.callbacks import Callback
 from .console import Console
 from .text import percent
 

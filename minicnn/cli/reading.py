@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def load_model(where: str) -> tuple["Sequential", list[str], Path]:
     """The model that RUN means, its class names, and the file it is from."""
+    from ..model_file import load
     from ..runs import find_model
-    from ..sequential import load
 
     with blaming(ExitCode.MODEL):
         path = find_model(where)

@@ -101,14 +101,19 @@ def _resume(arguments: argparse.Namespace, console: Console) -> int:
 
 def _new_folder(job: "Job", arguments: argparse.Namespace) -> "RunFolder":
     """A run folder with all that is known before the first step."""
+    from datetime import UTC, datetime
+
     from .. import runs
+    from ..config import environment
 
     try:
         folder = runs.create(arguments.out)
     except runs.RunError as error:
         raise Failure(ExitCode.USAGE, f"error: {error}") from error
     runs.write_json(folder.arguments, job.settings)
-    runs.write_json(folder.environment, {**runs.environment(), "command": arguments.command})
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {**environment(), "started": started, "command": arguments.command}
+    runs.write_json(folder.environment, facts)
     runs.write_json(folder.classes, job.model.classes)
     return folder
 
@@ -135,9 +140,9 @@ def _train(job: "Job", folder: "RunFolder", console: Console, resume: bool) -> i
 
 
 def _fit(job: "Job", folder: "RunFolder", progress: "Progress", resume: bool) -> Any:
-    from ..callbacks import DivergedError
     from ..checkpoint import CheckpointError
     from ..layers import ShapeError
+    from ..training.callbacks import DivergedError
 
     try:
         return job.fit(folder, progress, resume)

@@ -70,14 +70,6 @@ cdef extern from "csrc/engine.h" nogil:
     ctypedef struct kernel_table:
         const char* name
         Py_ssize_t lanes
-        pass_function read_input, write_output, read_doutput
-        pass_function conv_forward, conv_backward, sum_partials, copy_gradient
-        pass_function linear_forward, linear_backward_weight, linear_backward_input
-        pass_function relu_forward, relu_backward
-        pass_function max_pool_forward, max_pool_backward, avg_pool_forward, avg_pool_backward
-        pass_function dropout_forward, dropout_backward
-        pass_function batchnorm_sums, batchnorm_forward, batchnorm_eval
-        pass_function batchnorm_gradient_sums, batchnorm_backward
         double (*fma_probe)(Py_ssize_t steps, float* sink) noexcept nogil
 
     cdef enum:
@@ -87,6 +79,7 @@ cdef extern from "csrc/engine.h" nogil:
         PARTIAL_BLOCK
 
     const kernel_table* choose_kernels(const char* name)
+    pass_function find_pass(const kernel_table* kernels, const char* name)
     void run_stages(const c_stage* stages, Py_ssize_t count, const c_run* r, int threads)
 
 
@@ -100,8 +93,9 @@ cdef choose():
     wish = os.environ.get("MINICNN_ISA")
     if wish is not None and wish not in ISAS:
         raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
-    name = None if wish is None else wish.encode()
-    table = choose_kernels(NULL if name is None else <const char*>name)
+    name = b"" if wish is None else wish.encode()
+    cdef const char* start = name
+    table = choose_kernels(NULL if wish is None else start)
     if table == NULL:
         raise ImportError(
             f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "
@@ -143,35 +137,6 @@ def fma_probe(Py_ssize_t steps):
     with nogil:
         operations = table.fma_probe(steps, &sink[0])
     return operations
-
-
-cdef pass_function function_named(str name) except NULL:
-    functions = {
-        "read_input": <size_t>table.read_input,
-        "write_output": <size_t>table.write_output,
-        "read_doutput": <size_t>table.read_doutput,
-        "conv_forward": <size_t>table.conv_forward,
-        "conv_backward": <size_t>table.conv_backward,
-        "sum_partials": <size_t>table.sum_partials,
-        "copy_gradient": <size_t>table.copy_gradient,
-        "linear_forward": <size_t>table.linear_forward,
-        "linear_backward_weight": <size_t>table.linear_backward_weight,
-        "linear_backward_input": <size_t>table.linear_backward_input,
-        "relu_forward": <size_t>table.relu_forward,
-        "relu_backward": <size_t>table.relu_backward,
-        "max_pool_forward": <size_t>table.max_pool_forward,
-        "max_pool_backward": <size_t>table.max_pool_backward,
-        "avg_pool_forward": <size_t>table.avg_pool_forward,
-        "avg_pool_backward": <size_t>table.avg_pool_backward,
-        "dropout_forward": <size_t>table.dropout_forward,
-        "dropout_backward": <size_t>table.dropout_backward,
-        "batchnorm_sums": <size_t>table.batchnorm_sums,
-        "batchnorm_forward": <size_t>table.batchnorm_forward,
-        "batchnorm_eval": <size_t>table.batchnorm_eval,
-        "batchnorm_gradient_sums": <size_t>table.batchnorm_gradient_sums,
-        "batchnorm_backward": <size_t>table.batchnorm_backward,
-    }
-    return <pass_function><size_t>functions[name]
 
 
 cdef class Stages:
@@ -295,7 +260,10 @@ cdef class Plan:
         for i, stage in enumerate(given):
             result.stages[i] = c_stage(stage.items, result.calls + at, len(stage.calls), stage.wait)
             for name, index in stage.calls:
-                result.calls[at].function = function_named(name)
+                encoded = name.encode()
+                result.calls[at].function = find_pass(table, encoded)
+                if result.calls[at].function == NULL:
+                    raise ValueError(f"there is no kernel {name!r}")
                 result.calls[at].op = &self.ops[<Py_ssize_t>index]
                 at += 1
         return result

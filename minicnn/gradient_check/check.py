@@ -9,7 +9,7 @@ checked with the real labels. `differences.py` says how the slopes are measured.
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,65 +19,10 @@ from ..chain import Chain
 from ..layers import Layer
 from ..layers.base import FloatArray
 from ..losses import CrossEntropyLoss, Loss
-from .differences import NOISE, Probe, Search, rms
+from .differences import EPSILON, NOISE, Float64Array, Probe, Search, rms
+from .result import GradcheckResult, GradcheckRow
 
-EPSILON = 2.0**-24  # relative rounding error of float32
 BLUR = 16 * EPSILON  # change of the last digits
-
-
-@dataclass(frozen=True)
-class GradcheckRow:
-    """One array's gradient: the largest relative error among the tested values, and where.
-
-    The error is |claimed − slope| / max(|claimed|, |slope|, floor). The floor, a hundredth of
-    the array's typical gradient or what rounding hides, keeps values that are zero but for
-    rounding from counting. `verdict` is 'ok', 'WRONG' or 'unclear' (rounding hides it all).
-    """
-
-    layer: str
-    name: str
-    error: float
-    index: tuple[int, ...] | None
-    claimed: float
-    slope: float
-    kinks: int
-    verdict: str
-
-
-@dataclass(frozen=True)
-class GradcheckResult:
-    """All rows; print it for the table."""
-
-    rows: tuple[GradcheckRow, ...]
-    tolerance: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether no gradient is wrong."""
-        return all(row.verdict != "WRONG" for row in self.rows)
-
-    @property
-    def wrong(self) -> list[GradcheckRow]:
-        return [row for row in self.rows if row.verdict == "WRONG"]
-
-    def __str__(self) -> str:
-        head = ("layer", "gradient of", "rel. error", "at", "backward", "slope", "corners", "")
-        table = [head] + [_cells(row) for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
-            for cells in table
-        ]
-        count = len(self.wrong)
-        last = "all gradients agree" if not count else f"{count} of {len(self.rows)} WRONG"
-        return "\n".join([*lines, f"{last} (tolerance {self.tolerance:g})"])
-
-
-def _cells(row: GradcheckRow) -> tuple[str, ...]:
-    place = "-" if row.index is None else "[" + ", ".join(map(str, row.index)) + "]"
-    numbers = (f"{row.claimed:.6g}", f"{row.slope:.6g}")
-    kinks = str(row.kinks) if row.kinks else ""
-    return (row.layer, row.name, f"{row.error:.1e}", place, *numbers, kinks, row.verdict)
 
 
 def gradcheck(
@@ -157,8 +102,9 @@ class _Check:
         w = self.generator.uniform(0.5, 1.5, y.shape) * self.generator.choice((-1, 1), y.shape)
         w64 = w.astype(np.float32).astype(np.float64).reshape(-1)
 
-        def value(given: FloatArray) -> float:
-            return float(w64 @ frozen.run(lambda: layer.forward(given)).reshape(-1))
+        def value(given: FloatArray) -> Float64Array:
+            parts: Float64Array = w64 * frozen.run(lambda: layer.forward(given)).reshape(-1)
+            return parts
 
         def gradients(blur: Callable[[Any], Any]) -> list[FloatArray]:
             for p in layer.parameters():
@@ -175,13 +121,12 @@ class _Check:
             4 * max(map(_spread, [claim] * 3, other))
             for claim, *other in zip(claims, *blurs, strict=True)
         ]
-        least = 0.3 * EPSILON * float(np.linalg.norm(w64 * y.reshape(-1)))
-        rows = [self.array(title, "input", value, x, claims[0], rms(x) or 1.0, noises[0], least)]
+        rows = [self.array(title, "input", value, x, claims[0], rms(x) or 1.0, noises[0])]
         named = layer.named_parameters().items()
         for (name, p), claim, noise in zip(named, claims[1:], noises[1:], strict=True):
             start, put = p.data.copy(), _setter(p.data, lambda: value(x.copy()))
             scale = max(rms(start), 0.1)
-            rows.append(self.array(title, name, put, start, claim, scale, noise, least))
+            rows.append(self.array(title, name, put, start, claim, scale, noise))
             p.data[...] = start
         return rows
 
@@ -192,7 +137,7 @@ class _Check:
         scale = rms(logits) or 1.0
         noise = 4 * EPSILON / len(logits)  # of p − target, where both are near 1
         return self.array(
-            title, "logits", lambda z: loss_fn(z, labels), logits, claimed, scale, noise
+            title, "logits", lambda z: np.array([loss_fn(z, labels)]), logits, claimed, scale, noise
         )
 
     def model(self, model: Chain, x: FloatArray, labels: Any, loss_fn: Any) -> GradcheckRow:
@@ -202,10 +147,14 @@ class _Check:
         dx = model.backward(loss_fn.backward())
         arrays = {"input": (x, dx)}
         arrays |= {name: (p.data, p.grad.copy()) for name, p in model.named_parameters().items()}
-        worst = GradcheckRow("whole model", "-", 0.0, None, loss, loss, 0, "ok")
+        worst = GradcheckRow("whole model", "-", 0.0, None, loss, loss, 0, 1.0, "ok")
         sizes = {n: rms(g) * g.size**0.5 * (rms(a) or 1.0) for n, (a, g) in arrays.items()}
+
+        def value() -> Float64Array:
+            return np.array([frozen.run(lambda: loss_fn(model.forward(x), labels))])
+
         for name, (array, gradient) in arrays.items():
-            put = _setter(array, lambda: frozen.run(lambda: loss_fn(model.forward(x), labels)))
+            put = _setter(array, value)
             start = array.copy()
             row = self.along_gradient(name, put, start, gradient, 0.1 * max(sizes.values()))
             array[...] = start
@@ -223,9 +172,11 @@ class _Check:
         rise = length * start.size**0.5 * probe.scale
         unit = max(rise, least, NOISE * probe.noise / self.tolerance)
         everywhere = np.arange(start.size)
-        found = probe.deviation(everywhere, direction, 0.1 * self.tolerance * unit)
-        # So many corners lie along this way that only what is beyond doubt counts.
-        error = max(0.0, abs(found.error) - 2 * found.doubt) / unit
+        allowed = self.tolerance * unit
+        found = probe.deviation(everywhere, direction, 0.1 * allowed, 0.5 * allowed)
+        # Many corners lie along this way, so what is right at any step is right; an error in the
+        # chain is there at every step.
+        error = found.least / unit
         numbers = (rise / probe.scale, (rise + found.error) / probe.scale)
         return self.row("whole model", name, error, None, *numbers)
 
@@ -238,9 +189,10 @@ class _Check:
         claimed: float = np.nan,
         slope: float = np.nan,
         kinks: int = 0,
+        covered: float = 1.0,
     ) -> GradcheckRow:
         verdict = "ok" if error <= self.tolerance else "WRONG"
-        return GradcheckRow(title, name, error, index, claimed, slope, kinks, verdict)
+        return GradcheckRow(title, name, error, index, claimed, slope, kinks, covered, verdict)
 
     def shaken(self, array: FloatArray, least: float = 0.0) -> FloatArray:
         """`array` moved a little, away from zero, so that zeros and ties (corners) are gone.
@@ -266,12 +218,11 @@ class _Check:
         self,
         title: str,
         name: str,
-        value: Callable[[FloatArray], float],
+        value: Callable[[FloatArray], Float64Array],
         start: FloatArray,
         claimed: FloatArray,
         scale: float,
         noise: float,
-        least_noise: float = 0.0,
     ) -> GradcheckRow:
         """Some coordinates one by one, and all of them in groups."""
         if claimed.shape != start.shape or not np.isfinite(claimed).all():
@@ -279,12 +230,14 @@ class _Check:
             if claimed.shape == start.shape:
                 index = tuple(int(i) for i in np.argwhere(~np.isfinite(claimed))[0])
             return self.row(title, name, np.inf, index)
-        probe = Probe(value, start, claimed, scale, self.generator, least_noise)
+        probe = Probe(value, start, claimed, scale, self.generator)
         search = Search(probe, self.tolerance, noise)
         search.everywhere(self.generator)
         error, flat, slope = search.worst
         index = tuple(int(i) for i in np.unravel_index(flat, start.shape))
-        row = self.row(title, name, error, index, float(claimed[index]), slope, search.kinks)
+        row = self.row(
+            title, name, error, index, float(claimed[index]), slope, search.kinks, search.covered
+        )
         return replace(row, verdict="unclear") if row.verdict == "ok" and search.hidden() else row
 
 
@@ -311,10 +264,12 @@ def _spread(a: FloatArray, b: FloatArray) -> float:
     return float(np.quantile(np.abs(a - b), 0.99)) if a.shape == b.shape else 0.0
 
 
-def _setter(array: FloatArray, function: Callable[[], float]) -> Callable[[FloatArray], float]:
+def _setter(
+    array: FloatArray, function: Callable[[], Float64Array]
+) -> Callable[[FloatArray], Float64Array]:
     """`function` of the value that is written into `array` first."""
 
-    def value(given: FloatArray) -> float:
+    def value(given: FloatArray) -> Float64Array:
         array[...] = given
         return function()
 

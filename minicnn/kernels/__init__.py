@@ -12,7 +12,12 @@ import os
 
 # GNU's OpenMP lets waiting threads spin for milliseconds before they sleep. That helps nothing
 # here, and where another program wants the same CPUs it costs most of them: a step of cnn-s on
-# 8x8 digits took 219 ms instead of 8 ms on two busy CPUs. The library reads this when the first
-# kernel is loaded; whoever has set a policy keeps it.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+# 8x8 digits took 219 ms instead of 8 ms on two busy CPUs. The library reads the variable once,
+# when the first kernel loads it; it is set for that moment only, so that child processes and
+# libraries that load later do not see it. Whoever has set a policy keeps it.
+if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+    os.environ["GOMP_SPINCOUNT"] = "2000"
+    try:
+        from . import linear as linear
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]

@@ -65,7 +65,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.01):
         super().__init__()
-        self.negative_slope = real_number(negative_slope, "negative_slope", minimum=-1e30)
+        self.negative_slope = real_number(negative_slope, "negative_slope", -1e30, 1e30)
 
     def kernel_arguments(self) -> tuple[Any, ...]:
         return (self.negative_slope,)

@@ -97,6 +97,7 @@ class Layer:
         self._saved: tuple[Any, ...] | None = None
         self._parameters: dict[str, Parameter] | None = None
         self._buffers: dict[str, NDArray[Any]] | None = None
+        self._source = (0, 0)  # seed and stream that the parameters will be drawn from
 
     # --- what a layer defines ------------------------------------------------------------
 
@@ -199,13 +200,17 @@ class Layer:
     def named_parameters(self) -> dict[str, Parameter]:
         """The parameters by name, created on first use (from seed 0 if nobody set another)."""
         if self._parameters is None:
-            self.reset_parameters(0)
+            self.reset_parameters(*self._source)
         assert self._parameters is not None
         return self._parameters
 
     def parameters(self) -> list[Parameter]:
         """The parameters, in the order of the state dict."""
         return list(self.named_parameters().values())
+
+    def draw_from(self, seed: int, stream: int) -> None:
+        """Where to draw the parameters from on first use; those that exist stay as they are."""
+        self._source = (seed, stream)
 
     def reset_parameters(self, seed: int = 0, stream: int = 0) -> None:
         """Draw all parameters anew from (seed, stream) and reset the state.

@@ -57,7 +57,12 @@ class Conv2d(AffineLayer):
         self.dilation = pair(dilation, "dilation")
         self.groups = whole_number(groups, "groups")
         self.padding = self.checked_padding(padding)
-        self.check_groups()
+        for name in ("in_channels", "out_channels"):
+            channels = getattr(self, name)
+            if channels is not None and channels % self.groups:
+                raise ValueError(
+                    f"{name} is {channels}, which groups={self.groups} does not divide"
+                )
         self.parameter_shapes()
 
     def checked_padding(self, padding: Any) -> str | tuple[int, int]:
@@ -71,14 +76,6 @@ class Conv2d(AffineLayer):
             raise ValueError(f"padding='same' needs stride 1, got stride {self.stride}")
         return padding
 
-    def check_groups(self) -> None:
-        for name in ("in_channels", "out_channels"):
-            channels = getattr(self, name)
-            if channels is not None and channels % self.groups:
-                raise ValueError(
-                    f"{name} is {channels}, which groups={self.groups} does not divide"
-                )
-
     def weight_shape(self) -> Shape | None:
         if self.in_channels is None:
             return None
@@ -86,8 +83,12 @@ class Conv2d(AffineLayer):
 
     def infer(self, input_shape: Shape) -> None:
         if self.in_channels is None and len(input_shape) == 3:
+            if input_shape[0] % self.groups:
+                raise ShapeError(
+                    f"{self!r}: its input is {size_text(input_shape)}, that is "
+                    f"{input_shape[0]} channels, which groups={self.groups} does not divide"
+                )
             self.in_channels = input_shape[0]
-            self.check_groups()
 
     def total_padding(self, axis: int) -> int:
         """Zeros added along one spatial axis (0 vertical, 1 horizontal), both sides together."""

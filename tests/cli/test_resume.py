@@ -184,6 +184,7 @@ def test_killed_runs_resume_to_the_same_bytes(data, command):
     kills = 0
     while kills < 4 and not (killed / "summary.json").exists():
         while not (killed / "last.safetensors").exists():
+            assert process.poll() is None, process.communicate()
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)

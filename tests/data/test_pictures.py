@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicnn.data import DataError
+from minicnn.data.errors import DataError
 from minicnn.data.pictures import border, check_preprocessing, load_picture, preprocessing_of
 
 GREY = {"channels": 1, "size": [4, 6], "divisor": 255, "background": None}

@@ -80,18 +80,19 @@ typedef struct {
 
 /* What one instruction set offers. */
 typedef struct {
+    const char *name;
+    pass *function;
+} named_pass;
+
+typedef struct {
     const char *name;                       /* as compiled: asked of the compiler, not of us */
     ptrdiff_t lanes;
-    pass *read_input, *write_output, *read_doutput;
-    pass *conv_forward, *conv_backward, *sum_partials, *copy_gradient;
-    pass *linear_forward, *linear_backward_weight, *linear_backward_input;
-    pass *relu_forward, *relu_backward;
-    pass *max_pool_forward, *max_pool_backward, *avg_pool_forward, *avg_pool_backward;
-    pass *dropout_forward, *dropout_backward;
-    pass *batchnorm_sums, *batchnorm_forward, *batchnorm_eval;
-    pass *batchnorm_gradient_sums, *batchnorm_backward;
+    const named_pass *passes;               /* the last one has no name */
     double (*fma_probe)(ptrdiff_t steps, float *sink);
 } kernel_table;
+
+/* The function of that name; NULL when there is none. */
+pass *find_pass(const kernel_table *table, const char *name);
 
 enum {
     LINEAR_OUTPUTS = 24,                    /* outputs of one item of linear_forward */

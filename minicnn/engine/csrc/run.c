@@ -49,6 +49,15 @@ typedef struct {
     int supported;
 } level;
 
+pass *find_pass(const kernel_table *table, const char *name)
+{
+    for (const named_pass *p = table->passes; p->name; p++) {
+        if (strcmp(p->name, name) == 0)
+            return p->function;
+    }
+    return NULL;
+}
+
 /* __builtin_cpu_supports asks CPUID and, of XCR0, whether the system saves the registers. */
 const kernel_table *choose_kernels(const char *name)
 {
