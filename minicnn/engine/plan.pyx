@@ -95,7 +95,10 @@ cdef choose():
         raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
     name = b"" if wish is None else wish.encode()
     cdef const char* start = name
-    table = choose_kernels(NULL if wish is None else start)
+    if wish is None:
+        table = choose_kernels(NULL)
+    else:
+        table = choose_kernels(start)
     if table == NULL:
         raise ImportError(
             f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "
