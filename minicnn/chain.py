@@ -66,11 +66,12 @@ class Chain(Layer):
     # --- forward, backward ------------------------------------------------------------------
 
     def prepare(self, x: Any) -> FloatArray:
-        batch = as_float32(x)
-        if batch.shape[1:] != self.input_shape or not len(batch):
-            batch = super().prepare(batch)
-            self.build(batch.shape[1:])
-        return batch
+        x = as_float32(x)
+        if x.shape[1:] != self.input_shape or not len(x):
+            x = super().prepare(x)
+            if self.input_shape is None:  # the first input decides; others may differ
+                self.build(x.shape[1:])
+        return x
 
     def forward(self, x: FloatArray) -> FloatArray:
         """A batch through all layers, in the current mode (`train()`, `eval()`)."""

@@ -296,3 +296,13 @@ def test_an_empty_chain_is_the_identity():
     model, x = mc.Sequential(), images()
     assert np.array_equal(model(x), x) and model.parameters() == []
     assert np.array_equal(model.backward(x), x)
+
+
+def test_another_image_size_in_between_does_not_change_the_models_own():
+    model = mc.Sequential(mc.Conv2d(None, 4, 3), mc.GlobalAvgPool2d(), mc.Linear(None, 2))
+    model(images(2, (3, 8, 8)))
+    model.predict(images(2, (3, 11, 9)))
+    assert model.input_shape == (3, 8, 8)
+    assert model.build((3, 11, 9)).input_shape == (3, 11, 9)
+    with pytest.raises(mc.ShapeError, match="layer 0 Conv2d"):
+        model(images(2, (4, 8, 8)))
