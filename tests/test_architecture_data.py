@@ -89,8 +89,9 @@ def test_a_long_foreign_value_is_shown_in_part():
     assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy,
-                                       lambda layer: pickle.loads(pickle.dumps(layer))])  # fmt: skip
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
+)
 @pytest.mark.parametrize("layer", EXAMPLES, ids=repr)
 def test_copies_and_pickles_of_a_layer_are_equal_layers(layer, duplicate):
     twin = duplicate(layer)
