@@ -13,9 +13,10 @@ import minicnn
 
 ROOT = Path(__file__).parent.parent
 
-# Programs that tests start import the minicnn that is tested here: not the sources in the
-# current folder, which need not be built.
-os.environ["PYTHONPATH"] = str(Path(minicnn.__file__).parents[1])
+# Programs that tests start import the minicnn that is tested here, not the sources in the
+# current folder, which need not be built; and what the tests share.
+PATHS = (Path(minicnn.__file__).parents[1], ROOT / "tests")
+os.environ["PYTHONPATH"] = os.pathsep.join(map(str, PATHS))
 os.environ["PYTHONSAFEPATH"] = "1"
 
 
