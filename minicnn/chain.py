@@ -33,6 +33,9 @@ class Chain(Layer):
         for i, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {i} is {layer!r}; expected a Layer: Sequential(a, b, …)")
+            if not hasattr(layer, "_parameters"):
+                name = type(layer).__name__
+                raise TypeError(f"layer {i}: {name}.__init__ does not call super().__init__()")
         self.layers = list(layers)
         self.seed = whole_number(seed, "seed", 0, 2**64 - 1)
         self.input_shape: Shape | None = None
@@ -68,8 +71,9 @@ class Chain(Layer):
     def prepare(self, x: Any) -> FloatArray:
         batch = as_float32(x)
         if batch.shape[1:] != self.input_shape or not len(batch):
-            batch = super().prepare(batch)
-            self.build(batch.shape[1:])
+            super().prepare(batch)
+            if self.input_shape is None:  # the first input decides; others may differ
+                self.build(batch.shape[1:])
         return batch
 
     def forward(self, x: FloatArray) -> FloatArray:
@@ -99,12 +103,17 @@ class Chain(Layer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output for one sample; a ShapeError names the layer and the fix."""
+        return self.follow(input_shape)
+
+    def follow(self, shape: Shape, infer: bool = False) -> Shape:
         for i, layer in enumerate(self.layers):
             try:
-                input_shape = layer.output_shape(input_shape)
+                if infer:
+                    layer.infer(shape)
+                shape = layer.output_shape(shape)
             except ShapeError as error:
                 raise ShapeError(f"layer {i} {error}") from None
-        return input_shape
+        return shape
 
     def infer(self, input_shape: Shape) -> None:
         """Fill in what the layers left as None; on an error they stay as they were."""
@@ -115,20 +124,12 @@ class Chain(Layer):
             if value is None and not name.startswith("_")
         ]
         try:
-            self.infer_each(input_shape)
+            self.follow(input_shape, infer=True)
             self.parameter_shapes()  # refuses sizes that are too large
         except ValueError:
             for layer, name in left_open:
                 setattr(layer, name, None)
             raise
-
-    def infer_each(self, shape: Shape) -> None:
-        for i, layer in enumerate(self.layers):
-            try:
-                layer.infer(shape)
-                shape = layer.output_shape(shape)
-            except ShapeError as error:
-                raise ShapeError(f"layer {i} {error}") from None
 
     def build(self, input_shape: Iterable[int]) -> Self:
         """Fix the shape of one sample (no batch axis), infer what depends on it; returns self.
@@ -262,6 +263,8 @@ class Chain(Layer):
         """
         from .checkpoint import check_entries
 
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state is a {type(state).__name__}; expected names and arrays")
         self.allocate()
         targets = {name: p.data for name, p in self.named_parameters().items()} | self.buffers()
         arrays = {name: np.asarray(value) for name, value in state.items()}

@@ -9,7 +9,15 @@ import pytest
 # otherwise spin while they wait for each other: the kernel tests take five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import minicnn
+
 ROOT = Path(__file__).parent.parent
+
+# Programs that tests start import the minicnn that is tested here, not the sources in the
+# current folder, which need not be built; and what the tests share.
+PATHS = (Path(minicnn.__file__).parents[1], ROOT / "tests")
+os.environ["PYTHONPATH"] = os.pathsep.join(map(str, PATHS))
+os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """Architectures as plain data: there and back, and what is refused."""
 
+import copy
 import json
+import pickle
 
 import pytest
 
@@ -85,3 +87,15 @@ def test_a_long_foreign_value_is_shown_in_part():
     with pytest.raises(ValueError) as caught:
         make([{"type": "x" * 10_000}])
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))]
+)
+@pytest.mark.parametrize("layer", EXAMPLES, ids=repr)
+def test_copies_and_pickles_of_a_layer_are_equal_layers(layer, duplicate):
+    twin = duplicate(layer)
+    assert type(twin) is type(layer) and repr(twin) == repr(layer)
+    if layer.parameter_shapes() is not None:
+        for name, p in layer.named_parameters().items():
+            assert twin.named_parameters()[name].data.tobytes() == p.data.tobytes()

@@ -296,3 +296,63 @@ def test_an_empty_chain_is_the_identity():
     model, x = mc.Sequential(), images()
     assert np.array_equal(model(x), x) and model.parameters() == []
     assert np.array_equal(model.backward(x), x)
+
+
+def test_another_image_size_in_between_does_not_change_the_models_own():
+    model = mc.Sequential(mc.Conv2d(None, 4, 3), mc.GlobalAvgPool2d(), mc.Linear(None, 2))
+    model(images(2, (3, 8, 8)))
+    model.predict(images(2, (3, 11, 9)))
+    assert model.input_shape == (3, 8, 8)
+    assert model.build((3, 11, 9)).input_shape == (3, 11, 9)
+    with pytest.raises(mc.ShapeError, match="layer 0 Conv2d"):
+        model(images(2, (4, 8, 8)))
+
+
+# --- layers of the user's own that break the contract ------------------------------------------
+
+
+class NoSuper(mc.Layer):
+    def __init__(self):
+        pass
+
+
+class Learns(mc.Layer):
+    """Its parameter starts as `start`, whatever the shape it announced."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.start = start
+
+    def parameter_shapes(self):
+        return {"scale": (2,)}
+
+    def initial_parameter(self, name, shape, seed, stream):
+        return self.start
+
+    def forward(self, x):
+        return self.prepare(x)
+
+
+def test_a_layer_that_forgets_super_is_named():
+    with pytest.raises(TypeError, match=r"layer 1: NoSuper.__init__ does not call super"):
+        mc.Sequential(mc.ReLU(), NoSuper())
+
+
+def test_a_parameter_of_another_shape_than_announced_is_an_error():
+    with pytest.raises(ValueError, match=r"gave scale the shape \(3,\); expected \(2,\)"):
+        mc.Sequential(Learns(np.zeros(3))).build((2,))
+
+
+def test_a_starting_value_is_copied_and_converted():
+    start = np.array([1.0, 2.0])
+    for layer in (Learns(start), mc.Sequential(Learns(start))):
+        (p,) = layer.parameters()
+        assert p.data.dtype == np.float32 and p.data.tolist() == [1, 2]
+        p.data[...] = 0
+    assert start.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("state", [None, [("0.weight", 1)], "model.safetensors"])
+def test_a_state_that_is_no_mapping_is_a_type_error(state):
+    with pytest.raises(TypeError, match="state is a .*; expected names and arrays"):
+        mc.Sequential(mc.Linear(1, 1)).load_state_dict(state)

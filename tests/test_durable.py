@@ -6,11 +6,9 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import minicnn
 from minicnn.checkpoint import durable
 
 OLD, NEW = b"old content", b"the new content" * 1000
@@ -297,12 +295,9 @@ print(json.dumps([ROUNDS, inside, broken]))
 
 
 def run_script(source, folder):
-    root = Path(minicnn.__file__).parents[1]
-    tests = Path(__file__).parent
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(root), str(tests)]))
     done = subprocess.run(
         [sys.executable, "-c", source, str(folder)],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -258,4 +258,6 @@ def report():
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)  # nets so small lose more to waiting threads than they gain
+    mc.set_num_threads(1)
     print(report())

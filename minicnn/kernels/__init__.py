@@ -15,9 +15,17 @@ import os
 # 8x8 digits took 219 ms instead of 8 ms on two busy CPUs. The library reads the variable once,
 # when the first kernel loads it; it is set for that moment only, so that child processes and
 # libraries that load later do not see it. Whoever has set a policy keeps it.
-if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+_undecided = not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+if _undecided:
     os.environ["GOMP_SPINCOUNT"] = "2000"
-    try:
-        from . import linear as linear
-    finally:
+try:
+    from . import linear as linear
+except ImportError as error:
+    raise ImportError(
+        f"the compiled kernels are not in {os.path.dirname(__file__)} ({error}); if that is a "
+        "checkout, build it in place with 'pip install -e .', or start Python in another folder "
+        "to use an installed minicnn"
+    ) from error
+finally:
+    if _undecided:
         del os.environ["GOMP_SPINCOUNT"]

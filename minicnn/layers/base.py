@@ -224,12 +224,21 @@ class Layer:
                 f"{self!r} does not know its input size yet; give it, or call "
                 "build(input_shape) or forward first"
             )
-        values = {k: self.initial_parameter(k, s, seed, stream) for k, s in shapes.items()}
+        values = {k: self.checked_initial(k, s, seed, stream) for k, s in shapes.items()}
         if self._parameters is None:
             self._parameters = {name: Parameter(data, name) for name, data in values.items()}
         for name, data in values.items():
             self._parameters[name].data[...] = data
         self._buffers = self.initial_buffers()
+
+    def checked_initial(self, name: str, shape: Shape, seed: int, stream: int) -> FloatArray:
+        value = np.array(self.initial_parameter(name, shape, seed, stream), np.float32)
+        if value.shape != shape:
+            raise ValueError(
+                f"{self!r}: initial_parameter gave {name} the shape {value.shape}; expected "
+                f"{shape}, as parameter_shapes says"
+            )
+        return value
 
     @property
     def has_parameters(self) -> bool:

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import minicnn
 from minicnn.cli import main
 
-HOME = Path(minicnn.__file__).parents[1]  # where the minicnn under test lies
 FAST = ("--arch", "mlp", "--epochs", "2", "--batch-size", "16")
 
 
@@ -75,7 +73,7 @@ def start(*words, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(HOME), **environment},
+        env={**os.environ, **environment},
     )
 
 

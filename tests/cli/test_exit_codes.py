@@ -15,7 +15,7 @@ from minicnn import checkpoint
 from minicnn.checkpoint import durable
 from minicnn.cli import main, train
 
-from .conftest import FAST, HOME, blocks, start
+from .conftest import FAST, blocks, start
 
 
 def is_short_and_clean(err):
@@ -283,7 +283,6 @@ def test_closed_pipe_ends_quietly(run):
     process = subprocess.Popen(
         [sys.executable, "-m", "minicnn", "evaluate", str(run)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
     )  # fmt: skip
     process.stdout.close()
     with process.stderr as stderr:
@@ -308,7 +307,6 @@ def test_parsing_imports_no_heavy_library():
     )
     found = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
     )  # fmt: skip
     assert found.stdout == "[]\n"
 

@@ -11,7 +11,7 @@ import pytest
 from minicnn.cli import main
 from minicnn.cli.console import Console
 
-from .conftest import FAST, HOME
+from .conftest import FAST
 
 
 class Terminal(io.StringIO):
@@ -78,7 +78,7 @@ def test_real_terminal_of_any_size_gets_the_bar(data, size):
     process = subprocess.Popen(
         [sys.executable, "-m", "minicnn", "train", data, *FAST],
         stdout=subprocess.DEVNULL, stderr=terminal,
-        env={**environment, "TERM": "xterm", "PYTHONPATH": str(HOME)},
+        env={**environment, "TERM": "xterm"},
     )  # fmt: skip
     os.close(terminal)
     shown = b""

@@ -214,3 +214,24 @@ def test_flatten_and_identity_move_nothing():
     y, dy, dx = both_ways(mc.Identity(), x)
     assert_same_bits(y, x)
     assert_same_bits(dx, dy)
+
+
+@pytest.mark.parametrize(
+    ("length", "kernel", "stride", "padding", "floor", "ceil"),
+    [
+        (4, 2, 2, 0, 2, 2),
+        (3, 2, 2, 0, 1, 2),
+        (3, 2, 2, 1, 2, 2),  # a third window would start at 3, in the padding at the end
+        (5, 2, 3, 1, 2, 2),  # likewise at 5
+        (4, 3, 2, 1, 2, 3),  # at 3, the last value
+        (5, 1, 3, 0, 2, 2),  # at 6, beyond everything
+    ],
+)
+def test_ceil_mode_adds_a_window_only_where_it_starts_inside(
+    length, kernel, stride, padding, floor, ceil
+):
+    for kind in (mc.MaxPool2d, mc.AvgPool2d):
+        for ceil_mode, windows in ((False, floor), (True, ceil)):
+            layer = kind(kernel, stride, padding, ceil_mode)
+            assert layer.output_shape((2, length, length)) == (2, windows, windows)
+            assert layer.forward(array(1, 2, length, length)).shape == (1, 2, windows, windows)
