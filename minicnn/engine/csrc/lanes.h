@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+#error "the engine needs GCC 12 or later, or Clang: older ones lack __builtin_shufflevector"
+#endif
+
 #if defined(__AVX512F__)
 #define ISA avx512
 #define LANES 16
