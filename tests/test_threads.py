@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from thread_steps import child, step
 
 import minicnn as mc
 from minicnn import threads
@@ -122,16 +123,6 @@ def test_what_is_no_number_is_a_type_error(n):
 # --- other processes ---------------------------------------------------------------------------
 
 
-def step(seed=0):
-    """The weights after a training step large enough for threads, as bytes."""
-    x = np.random.default_rng(0).normal(size=(16, 3, 16, 16)).astype(np.float32)
-    model = mc.Sequential(mc.Conv2d(3, 8, 3), mc.ReLU(), mc.Linear(None, 10), seed=seed)
-    model.build((3, 16, 16))
-    opt = mc.SGD(model.parameters(), lr=0.1)
-    model.train_step(x, np.arange(16) % 10, mc.CrossEntropyLoss(), opt)
-    return model.flat_parameters.tobytes()
-
-
 def report_of_child(method):
     """What `child` reports from a process started by that method; a hung one is ended."""
     context = multiprocessing.get_context(method)
@@ -144,22 +135,10 @@ def report_of_child(method):
     return queue.get()
 
 
-def child(queue):
-    """Reports the number of threads, what setting two does, and the weights after a step."""
-    before = mc.get_num_threads()
-    try:
-        mc.set_num_threads(2)
-        error = None
-    except RuntimeError as refused:
-        error = str(refused)
-    queue.put((before, error, step()))
-
-
 FORKS = """
 import os, signal, sys, time
-sys.path[:0] = ["tests", "."]
 import minicnn as mc
-from test_threads import step
+from thread_steps import step
 
 mc.set_num_threads(2)
 expected = step()
