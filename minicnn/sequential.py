@@ -21,11 +21,11 @@ from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss, Loss
-from .lowering import PassCache, Passes
 from .optim import Optimizer, clip_grad_norm
 from .threads import get_num_threads
 
 if TYPE_CHECKING:
+    from .lowering import PassCache, Passes
     from .schedulers import Schedule
     from .summary import Table
     from .trace import Trace
@@ -58,7 +58,7 @@ class Sequential(Chain):
         super().__init__(*layers, seed=seed)
         self.classes: list[str] | None = None
         self.preprocessing: dict[str, Any] = {}
-        self._passes = PassCache()
+        self._passes: PassCache | None = None  # made with the first batch
 
     # --- training ----------------------------------------------------------------------------
 
@@ -200,6 +200,10 @@ class Sequential(Chain):
 
     def passes_for(self, x: FloatArray) -> Passes | Sequential:
         """What does both passes for a prepared batch: the engine if it can, else the layers."""
+        if self._passes is None:
+            from .lowering import PassCache
+
+            self._passes = PassCache()
         return self._passes.find(list(self.leaves().values()), self.flat_parameters, x) or self
 
     def class_scores(self, x: Any, batch_size: int) -> FloatArray:

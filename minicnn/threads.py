@@ -6,12 +6,11 @@ quota; `OMP_NUM_THREADS` replaces it. Results never depend on the number.
 
 import math
 import os
-from pathlib import Path
 
 from .arguments import whole_number
 
 MAX_THREADS = 1024
-CGROUPS = Path("/sys/fs/cgroup")  # where Linux keeps a container's limits
+CGROUPS = "/sys/fs/cgroup"  # where Linux keeps a container's limits
 
 _num_threads: int | None = None  # None until first asked for
 _forked = False
@@ -65,16 +64,21 @@ def available_cpus() -> int:
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
 
 
-def cgroup_quota(root: Path) -> float | None:
+def cgroup_quota(root: str | os.PathLike[str]) -> float | None:
     """CPUs' worth of time the cgroup below `root` allows (versions 2 and 1), None if unlimited."""
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         try:
-            quota, period = " ".join((root / f).read_text() for f in files).split()[:2]
+            quota, period = " ".join(first_line(os.path.join(root, f)) for f in files).split()[:2]
             if quota != "max" and int(quota) > 0 and int(period) > 0:
                 return int(quota) / int(period)
         except (OSError, ValueError):
             continue
     return None
+
+
+def first_line(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.readline()
 
 
 def _after_fork_in_child() -> None:

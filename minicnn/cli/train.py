@@ -177,6 +177,7 @@ def _way_on(folder: "RunFolder") -> str:
 
 
 def _show_header(job: "Job", console: Console) -> None:
+    from ..engine import engine_enabled, isa
     from ..threads import get_num_threads
     from .text import image_text, plural
 
@@ -188,7 +189,7 @@ def _show_header(job: "Job", console: Console) -> None:
     images = plural(total, "image")
     console.say(f"  data    {job.name}  {images}  {image_text(shape)}  {classes}  ({counts})")
     parameters = sum(p.size for p in job.model.parameters())
-    threads = plural(get_num_threads(), "thread")
+    threads = plural(get_num_threads(), "thread") + (f", {isa()}" if engine_enabled() else "")
     console.say(f"  model   {job.settings['arch']}  {plural(parameters, 'parameter')}  {threads}")
 
 

@@ -1,6 +1,6 @@
 """The engine: whole passes of a network in one native call, many samples to a vector.
 
-It knows maps, operations and stages, but no layers: `minicnn/lowering.py` describes a model to
+It knows maps, operations and stages, but no layers: `minicnn/lowering/` describes a model to
 it. `docs/engine.md` tells how a step runs.
 """
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import minicnn as mc
+from minicnn.engine import isa
 
 from .conftest import FAST, blocks, only_object
 
@@ -31,7 +32,7 @@ def test_train_prints_header_one_line_an_epoch_and_the_next_command(data, comman
     _, out, err = command("train", data, *FAST, "--threads", "1")
     lines = err.splitlines()
     assert lines[0] == "  data    data.npz  60 images  6×6 grey  3 classes  (train 48 / val 12)"
-    assert lines[1] == "  model   mlp  5,123 parameters  1 thread"
+    assert lines[1] == f"  model   mlp  5,123 parameters  1 thread, {isa()}"
     assert [line.split()[:2] for line in lines[2:4]] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert lines[2].endswith("*best")
     assert lines[4].startswith("  next    minicnn evaluate runs/train-001")
