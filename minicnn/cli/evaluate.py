@@ -35,6 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print."""
+    from ..data.pictures import in_channel_order
     from ..losses import CrossEntropyLoss
     from ..metrics import confusion_matrix
     from ..threads import set_num_threads
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{name}: its images are {dataset.images.shape[1:]} (channels, height, width); "
                 f"the model expects {model.input_shape}"
             )
-    logits = model.logits(dataset.images)
+    logits = model.logits(in_channel_order(dataset.images, model.preprocessing))
     predictions = logits.argmax(axis=1)
     loss = CrossEntropyLoss()(logits, labels)
     matrix = confusion_matrix(labels, predictions, len(classes))

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         _show(console, environment())
     elif os.path.isdir(what) and RunFolder(what).arguments.exists():
         _show_run(RunFolder(what), console)
-    elif str(what).endswith(".safetensors"):
+    elif str(what).endswith((".safetensors", ".model")):
         _show_model(what, console)
     else:
         _show_data(what, console)

@@ -7,6 +7,11 @@ What a model expects is plain data in its `preprocessing`:
     divisor     what the bytes 0 … 255 are divided by; None when the model was trained on
                 values that no picture gives
     background  mean of the training images' borders, 0 … 1, or None when they differ
+
+and, where it is not as for minicnn's own models,
+
+    order       "BGR" when blue comes first
+    resize      "bilinear" when a picture is resized as `bilinear.resize_bytes` does
 """
 
 import os
@@ -17,10 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .bilinear import resize_bytes
 from .errors import DataError
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DESCRIBED = ("channels", "size", "divisor", "background")
+RESIZES = ("area", "bilinear")
 LARGEST_SIDE = 4096  # pixels of a model's input
 UNIFORM = 0.15  # largest spread of border brightness that still is one background
 LOOKED_AT = 1000  # images that decide about the background
@@ -65,6 +72,8 @@ def check_preprocessing(found: Any) -> dict[str, Any]:
         "divisor": found["divisor"] in (1, 255, None),
         "background": background is None
         or (isinstance(background, (int, float)) and 0 <= background <= 1),
+        "order": _order(found) == "RGB" or (_order(found) == "BGR" and found["channels"] == 3),
+        "resize": found.get("resize", "area") in RESIZES,
     }  # fmt: skip
     for name, fit in fits.items():
         if not fit:
@@ -75,6 +84,17 @@ def check_preprocessing(found: Any) -> dict[str, Any]:
             "use it from Python, with arrays as it was trained on"
         )
     return found
+
+
+def _order(preprocessing: Mapping[str, Any]) -> Any:
+    return preprocessing.get("order", "RGB")
+
+
+def in_channel_order(
+    images: npt.NDArray[Any], preprocessing: Mapping[str, Any]
+) -> npt.NDArray[Any]:
+    """(N, C, H, W) images with red first as a model expects them: a view, reversed for BGR."""
+    return images[:, ::-1] if _order(preprocessing) == "BGR" else images
 
 
 def _divisor(images: npt.NDArray[Any]) -> int | None:
@@ -137,13 +157,13 @@ def load_picture(
                 opened.load()
                 picture = _eight_bits(ImageOps.exif_transpose(opened))
         picture = _in_mode(picture, MODES[preprocessing["channels"]], preprocessing["background"])
-        picture = picture.resize((width, height), _filter(picture.size, (width, height)))
+        pixels = _resize(picture, height, width, preprocessing.get("resize", "area"))
     except MemoryError:
         raise
     except Exception as error:  # on damaged files Pillow's readers raise a dozen types
         raise DataError(f"{name}: {_reason(error)}") from error
-    pixels = np.asarray(picture, np.uint8).reshape(height, width, -1).transpose(2, 0, 1)
-    return np.ascontiguousarray(255 - pixels if invert else pixels)
+    planes = in_channel_order(pixels.transpose(2, 0, 1)[None], preprocessing)[0]
+    return np.ascontiguousarray(255 - planes if invert else planes)
 
 
 def _eight_bits(picture: Any) -> Any:
@@ -163,6 +183,15 @@ def _eight_bits(picture: Any) -> Any:
     if high > full:
         raise ValueError(f"holds values up to {high:g}; save it with 8 or 16 bits")
     return Image.fromarray((values * (255 / full) + 0.5).astype(np.uint8))
+
+
+def _resize(picture: Any, height: int, width: int, rule: str) -> npt.NDArray[np.uint8]:
+    """The picture's bytes, (height, width, C)."""
+    if rule == "bilinear":
+        return resize_bytes(np.asarray(picture).reshape(picture.height, picture.width, -1),
+                            height, width)  # fmt: skip
+    resized = picture.resize((width, height), _filter(picture.size, (width, height)))
+    return np.asarray(resized, np.uint8).reshape(height, width, -1)
 
 
 def _filter(old: tuple[int, int], new: tuple[int, int]) -> Any:

@@ -148,7 +148,8 @@ def load_seed_model(path: str | os.PathLike[str], calibrate: Any = None) -> Sequ
     if lacks_statistics and calibrate is None:
         raise CheckpointError(
             f"{os.fspath(path)}: holds batch normalisation without running mean and variance, "
-            "so it cannot classify by itself; pass training images as calibrate=..."
+            "so it cannot classify by itself; in Python, load_seed_model(path, calibrate=...) "
+            "takes them from training images"
         )
     if not lacks_statistics and calibrate is not None:
         raise ValueError("calibrate is only for files without running statistics; leave it out")
@@ -159,11 +160,12 @@ def load_seed_model(path: str | os.PathLike[str], calibrate: Any = None) -> Sequ
         _take_statistics(model, calibrate)
     model.classes = list(CLASSES) if content.classes == len(CLASSES) else None
     model.preprocessing = {
-        "channel_order": "BGR",
-        "image_size": list(IMAGE_SHAPE[1:]),
-        "interpolation": "bilinear",
-        "antialias": False,
-        "scale": 1 / 255,
+        "channels": 3,
+        "size": list(IMAGE_SHAPE[1:]),
+        "divisor": 255,
+        "background": None,
+        "order": "BGR",
+        "resize": "bilinear",
     }
     return model.eval()
 
