@@ -1,7 +1,7 @@
 """Many pictures from files: threads that decode ahead, in the order of the files."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -36,7 +36,7 @@ def in_order(
 
 
 def decode_in_order(
-    paths: Iterable[str], preprocessing: dict[str, Any], invert: bool = False
+    paths: Iterable[str], preprocessing: Mapping[str, Any], invert: bool = False
 ) -> Iterator[tuple[str, npt.NDArray[np.uint8] | DataError]]:
     """Each path with its decoded picture, or with what is wrong with it.
 

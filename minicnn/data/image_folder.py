@@ -1,7 +1,8 @@
 """Photos in folders, one folder for each class, as arrays."""
 
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ class ImageFolder:
         For a root that holds `train/`, `val/`, `test/` with the class folders inside.
     channels : 1, 3 or 4
         Grey, red-green-blue, or with alpha.
+    background : float in [0, 1], optional
+        What transparent parts show: a grey between black and white; default white.
     on_error : "raise" or "skip"
         Whether what cannot be used is an error, or left out and listed in `problems`.
     memory : int, optional
@@ -82,6 +85,7 @@ class ImageFolder:
         *,
         split: str | None = None,
         channels: int = 3,
+        background: float | None = None,
         on_error: str = "raise",
         memory: int | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -91,12 +95,14 @@ class ImageFolder:
             raise ValueError(f'on_error is {on_error!r}; expected "raise" or "skip"')
         if channels not in MODES:
             raise ValueError(f"channels is {channels!r}; expected 1, 3 or 4")
-        height, width = check_size(image_size)
-        shape = (channels, height, width)
+        if background is not None and not 0 <= background <= 1:
+            raise ValueError(f"background is {background!r}; expected 0 (black) to 1 (white)")
+        size = list(check_size(image_size))
+        conversion = {"channels": channels, "size": size, "divisor": 255, "background": background}
         self.root = _choose_root(os.fspath(root), split)
         listing = list_classes(self.root)
         budget = MEMORY if memory is None else memory
-        images, wrong = _read(listing, shape, budget, cache, progress)
+        images, wrong = _read(listing, conversion, budget, cache, progress)
         used = [k for k in range(len(listing.files)) if k not in wrong]
         self.images = images
         self.paths = [listing.files[k] for k in used]
@@ -124,22 +130,18 @@ class ImageFolder:
         )
 
 
-def open_photos(
-    root: str, image_size: Size, on_error: str = "raise", progress: Progress | None = None
-) -> Splits:
-    """The photos below `root`, in the parts that it has; arguments and errors of ImageFolder."""
-    parts = find_parts(root)
-    memory = MEMORY
+def open_photos(root: str, **options: Any) -> Splits:
+    """The photos below `root`, in the parts that it has; options and errors of ImageFolder."""
+    memory = options.pop("memory", None)
+    left = MEMORY if memory is None else memory
     folders: dict[str, ImageFolder] = {}
-    for part, path in (parts or {"train": root}).items():
-        folders[part] = ImageFolder(
-            path, image_size, on_error=on_error, memory=memory, progress=progress
-        )
-        if not isinstance(folders[part].images, np.memmap):
-            memory -= folders[part].images.nbytes
+    for part, path in (find_parts(root) or {"train": root}).items():
+        folders[part] = folder = ImageFolder(path, memory=left, **options)
+        if not isinstance(folder.images, np.memmap):
+            left -= folder.images.nbytes
     sets = {part: _with_classes(folder, folders["train"]) for part, folder in folders.items()}
     photos = Photos(
-        size=check_size(image_size),
+        size=folders["train"].images.shape[2:],
         problems=tuple(p for folder in folders.values() for p in folder.problems),
         hidden=tuple(path for folder in folders.values() for path in folder.hidden),
         foreign=tuple(path for folder in folders.values() for path in folder.foreign),
@@ -175,7 +177,7 @@ def _choose_root(root: str, split: str | None) -> str:
 
 def _read(
     listing: Listing,
-    shape: tuple[int, int, int],
+    preprocessing: Mapping[str, Any],
     memory: int,
     cache: str | os.PathLike[str] | None,
     progress: Progress | None,
@@ -184,10 +186,11 @@ def _read(
     files = listing.files
 
     def write(take: Callable[[npt.NDArray[np.uint8]], Any]) -> Problems:
-        return _decode_all(listing.root, files, shape, take, progress)
+        return _decode_all(listing.root, files, preprocessing, take, progress)
 
-    if len(files) * int(np.prod(shape, dtype=np.int64)) > memory:
-        return cached_pictures(listing.root, files, shape, write, cache)
+    shape = (preprocessing["channels"], *preprocessing["size"])
+    if len(files) * math.prod(shape) > memory:
+        return cached_pictures(listing.root, files, preprocessing, write, cache)
     images = np.empty((len(files), *shape), np.uint8)
     rows = iter(images)
     wrong = write(lambda image: np.copyto(next(rows), image))
@@ -197,12 +200,10 @@ def _read(
 def _decode_all(
     root: str,
     files: Sequence[str],
-    shape: tuple[int, int, int],
+    preprocessing: Mapping[str, Any],
     take: Callable[[npt.NDArray[np.uint8]], Any],
     progress: Progress | None,
 ) -> Problems:
-    channels, *size = shape
-    preprocessing = {"channels": channels, "size": size, "divisor": 255, "background": None}
     wrong: Problems = {}
     for k, (path, decoded) in enumerate(decode_in_order(files, preprocessing)):
         if isinstance(decoded, DataError):

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -30,7 +30,7 @@ Write = Callable[[Callable[[npt.NDArray[np.uint8]], Any]], Problems]
 def cached_pictures(
     root: str,
     files: Sequence[str],
-    shape: tuple[int, int, int],
+    preprocessing: Mapping[str, Any],
     write: Write,
     cache: str | os.PathLike[str] | None = None,
 ) -> tuple[Images, Problems]:
@@ -41,7 +41,8 @@ def cached_pictures(
     root : str
         The folder that the files are in.
     files : sequence of str
-    shape : (C, H, W)
+    preprocessing : mapping
+        How they are decoded, as in `minicnn.data.pictures`.
     write : callable
         Decodes: called with a function that takes one (C, H, W) image after the other; gives
         what is wrong with the files that it left out.
@@ -59,8 +60,9 @@ def cached_pictures(
     OSError
         The cache cannot be written, for instance because the disk is full.
     """
+    shape = (preprocessing["channels"], *preprocessing["size"])
     base = cache_folder() if cache is None else os.fspath(cache)
-    place = os.path.join(base, "photos", _digest([os.path.realpath(root), shape])[:16])
+    place = os.path.join(base, "photos", _digest([os.path.realpath(root), preprocessing])[:16])
     folder = os.path.join(place, _digest(_described(root, files))[:32])
     found = _open(folder, len(files), shape)
     if found is None:
@@ -92,7 +94,7 @@ def _digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _open(folder: str, count: int, shape: tuple[int, int, int]) -> tuple[Images, Problems] | None:
+def _open(folder: str, count: int, shape: tuple[int, ...]) -> tuple[Images, Problems] | None:
     """What is in the cache, or None when it is not there or damaged."""
     try:
         with open(os.path.join(folder, "index.json"), encoding="utf-8") as file:

@@ -1,6 +1,8 @@
 """From what a user types after `minicnn train` to arrays."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from .dataset import Splits, join_splits
 from .digits import load_digits
@@ -18,9 +20,7 @@ def open_source(
     cache: PathLike | None = None,
     base_url: str | None = None,
     progress: Progress | None = None,
-    image_size: int | tuple[int, int] = 64,
-    on_error: str = "raise",
-    decoding: Progress | None = None,
+    photos: Mapping[str, Any] | None = None,
 ) -> Splits:
     """Read the data that `spec` names, in the parts that it comes in.
 
@@ -33,8 +33,8 @@ def open_source(
         that name in the current folder comes first.
     cache, base_url, progress
         For downloads, as in `minicnn.data.download.fetch`.
-    image_size, on_error, decoding
-        For photos, as `image_size`, `on_error` and `progress` of `ImageFolder`.
+    photos : mapping, optional
+        Arguments of `ImageFolder`, for a folder of photos: `{"image_size": 128}`.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def open_source(
         if not find_idx(path) and may_hold_photos(path):
             from .image_folder import open_photos
 
-            return open_photos(path, image_size, on_error, decoding)
+            return open_photos(path, **(photos or {}))
         return _open_idx(path)
     if os.path.exists(path):
         if path.lower().endswith(".npz"):

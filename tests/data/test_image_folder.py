@@ -75,6 +75,13 @@ def test_grey_channel_is_one_plane(root):
     assert ImageFolder(root, 8, channels=1).images.shape == (24, 1, 8, 8)
 
 
+def test_transparent_parts_show_the_background_asked_for(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(tmp_path / "a" / "a.png")
+    for background, shown in ((None, 255), (0.0, 0)):
+        assert np.unique(ImageFolder(tmp_path, 4, background=background).images) == [shown]
+
+
 def test_large_jpeg_reduced_while_decoding_stays_near_the_full_decoding(tmp_path):
     ramp = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
     ramp.save(tmp_path / "a.jpg", quality=95)
@@ -246,7 +253,7 @@ def test_class_name_that_is_no_text_is_refused(tmp_path):
     [({"image_size": 0}, ValueError), ({"image_size": (8, 9999)}, ValueError),
      ({"image_size": "64"}, TypeError), ({"image_size": (1, 2, 3)}, TypeError),
      ({"image_size": 6.5}, TypeError), ({"channels": 2}, ValueError),
-     ({"on_error": "ignore"}, ValueError)],
+     ({"on_error": "ignore"}, ValueError), ({"background": 2.0}, ValueError)],
 )  # fmt: skip
 def test_senseless_argument_is_refused(root, options, error):
     with pytest.raises(error, match=next(iter(options))):
@@ -277,7 +284,7 @@ def divided(tmp_path, *names):
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
 def test_divided_folder_opens_in_its_parts(tmp_path, validation):
-    splits = open_source(divided(tmp_path, "train", validation, "test"), image_size=8)
+    splits = open_source(divided(tmp_path, "train", validation, "test"), photos={"image_size": 8})
     assert [len(p.labels) for p in splits[1:4]] == [12, 12, 12]
     assert splits.photos.size == (8, 8) and splits.train.images.shape == (12, 3, 8, 8)
 
@@ -287,7 +294,7 @@ def test_divided_folder_may_lack_parts_and_classes_in_them(tmp_path):
     for path in (tmp_path / "test" / "blue").iterdir():
         path.unlink()
     (tmp_path / "test" / "blue").rmdir()
-    splits = open_photos(str(tmp_path), 8)
+    splits = open_photos(str(tmp_path), image_size=8)
     assert splits.validation is None
     assert splits.test.classes == splits.train.classes
     assert np.unique(splits.test.labels).tolist() == [1, 2]
@@ -297,7 +304,7 @@ def test_class_that_only_the_test_part_has_is_refused(tmp_path):
     divided(tmp_path, "train", "test")
     save_photo(tmp_path / "test" / "cat" / "a.png", (0, 0, 0))
     with pytest.raises(DataError, match="has the classes cat, which .*train has not"):
-        open_photos(str(tmp_path), 8)
+        open_photos(str(tmp_path), image_size=8)
 
 
 def test_divided_folder_needs_the_part_from_python(tmp_path):
@@ -317,7 +324,7 @@ def test_two_folders_for_one_part_are_refused(tmp_path):
 def test_class_may_be_called_train(tmp_path):
     for name in ("train", "bus"):
         save_photo(tmp_path / name / "a.png", (0, 0, 0))
-    assert open_source(tmp_path, image_size=8).train.classes == ("bus", "train")
+    assert open_source(tmp_path, photos={"image_size": 8}).train.classes == ("bus", "train")
 
 
 def test_all_photos_of_the_animals_subset_are_read(data_dir, tmp_path):
@@ -325,7 +332,7 @@ def test_all_photos_of_the_animals_subset_are_read(data_dir, tmp_path):
         (tmp_path / name).mkdir()
         for path in sorted((data_dir / "animals" / name).iterdir())[:10]:
             (tmp_path / name / path.name).symlink_to(path)
-    splits = open_source(tmp_path, image_size=32)
+    splits = open_source(tmp_path, photos={"image_size": 32})
     assert splits.train.images.shape == (30, 3, 32, 32)
     assert splits.train.classes == ("bird", "dog", "panda")
 
@@ -333,6 +340,6 @@ def test_all_photos_of_the_animals_subset_are_read(data_dir, tmp_path):
 def test_budget_is_shared_by_the_parts(tmp_path, monkeypatch):
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(image_folder, "MEMORY", 12 * 3 * 64)
-    splits = open_photos(str(divided(tmp_path / "data", "train", "test")), 8)
+    splits = open_photos(str(divided(tmp_path / "data", "train", "test")), image_size=8)
     assert not isinstance(splits.train.images, np.memmap)
     assert isinstance(splits.test.images, np.memmap)
