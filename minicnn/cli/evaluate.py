@@ -89,8 +89,9 @@ def _choose_data(
         spec = own.get("data")
     same = own is not None and own.get("data") == spec
     on_error = arguments.on_error or (own or {}).get("on_error" if same else "") or "raise"
-    photos = {**_conversion(model), "on_error": on_error, "progress": Decoding(console)}
-    splits = open_data(spec if arguments.data is None else arguments.data, photos=photos)
+    with Decoding(console) as decoding:
+        photos = {**_conversion(model), "on_error": on_error, "progress": decoding}
+        splits = open_data(spec if arguments.data is None else arguments.data, photos=photos)
     check_photo_options({"on_error": arguments.on_error}, splits)
     if splits.photos is not None:
         note_passed_over(splits.photos, console)

@@ -91,7 +91,8 @@ def _show_data(what: str, console: Console) -> None:
     from .job import open_data
     from .text import image_text, plural, table
 
-    splits = open_data(what, photos={"on_error": "skip", "progress": Decoding(console)})
+    with Decoding(console) as decoding:
+        splits = open_data(what, photos={"on_error": "skip", "progress": decoding})
     parts = {"train": splits.train, "val": splits.validation, "test": splits.test}
     present = {name: part for name, part in parts.items() if part is not None}
     classes = splits.train.classes

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .console import Console
+from .console import Console, bar_size
 from .failures import ExitCode, Failure
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ SHOWN = 3  # names in a note
 
 
 class Decoding:
-    """Shows how far the decoding is: a bar on a terminal, one line elsewhere."""
+    """Shows how far the decoding is: a bar on a terminal, one line elsewhere.
+
+    As a context manager it takes the bar away however the reading ends.
+    """
 
     def __init__(self, console: Console):
         self.console = console
@@ -30,14 +33,24 @@ class Decoding:
             if self.console.shows_bars:
                 from tqdm import tqdm  # type: ignore[import-untyped]
 
-                self._bar = tqdm(total=total, desc=line, file=sys.stderr, leave=False, ncols=80)
+                self._bar = tqdm(total=total, desc=line, file=sys.stderr, leave=False, **bar_size())
             else:
                 self.console.say(line)
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
             if done == total:
-                self._bar.close()
-                self._bar = None
+                self._close()
+
+    def __enter__(self) -> "Decoding":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def check_photo_options(options: dict[str, Any], splits: "Splits") -> None:

@@ -107,8 +107,9 @@ def _open(data: str | None, options: Mapping[str, Any], console: Console) -> "Sp
     """The data, with words about what takes long and what was passed over."""
     from .job import open_data
 
-    photos = {**defaults.photo_options(options), "progress": Decoding(console)}
-    splits = open_data(data, _download_note(console), photos)
+    with Decoding(console) as decoding:
+        photos = {**defaults.photo_options(options), "progress": decoding}
+        splits = open_data(data, _download_note(console), photos)
     if splits.photos is not None:
         note_passed_over(splits.photos, console)
     return splits

@@ -12,9 +12,12 @@ import pytest
 from data.photos import COLOURS, make_photos, save_photo
 
 import minicnn as mc
+from minicnn.cli import main
+from minicnn.cli.photos import Decoding
 from minicnn.data import image_folder
 
 from .conftest import only_object
+from .test_progress import become_terminal
 
 TINY = ("--arch", "mlp", "--epochs", "2", "--batch-size", "8", "--image-size", "8")
 
@@ -46,6 +49,29 @@ def test_train_on_photos_learns_the_colours(photos, command):
     assert code == 0 and "val_acc 100.00 %" in out
     assert "  reading photos  36 files\n" in err
     assert "data    photos  36 images  8×8 colour  3 classes  (train 28 / val 8)" in err
+
+
+def test_reading_shows_a_bar_on_a_terminal_that_is_gone_before_an_error(photos, monkeypatch):
+    terminal = become_terminal(monkeypatch)
+    break_files("photos/red/zz.jpg")
+    assert main(["train", photos, *TINY]) == 3
+    bar, error = terminal.getvalue().split("minicnn: error: ")
+    assert "  reading photos  37 files:" in bar and "37/37" not in error
+    assert bar.endswith(" \r")  # wiped out
+
+
+def test_bar_is_wiped_out_when_reading_is_interrupted(photos, monkeypatch):
+    terminal = become_terminal(monkeypatch)
+    plain = Decoding.__call__
+
+    def interrupt(self, root, done, total):
+        plain(self, root, done, total)
+        if done == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Decoding, "__call__", interrupt)
+    assert main(["train", photos, *TINY]) == 130
+    assert terminal.getvalue().endswith(" \rminicnn: stopped by Ctrl-C\n")
 
 
 def test_photo_run_keeps_what_prediction_and_resuming_need(photo_run):
