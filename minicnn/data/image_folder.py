@@ -71,11 +71,11 @@ class ImageFolder:
     ------
     DataError
         No class folders or no pictures, and with `on_error="raise"` all files and folders that
-        cannot be used, with the reasons.
+        cannot be used, with the reasons; or a cache folder that is needed and not writable.
     TypeError, ValueError
         An argument out of range.
     OSError
-        The cache cannot be written.
+        The disk of the cache is full.
     """
 
     def __init__(

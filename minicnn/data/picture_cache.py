@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .download import cache_folder
+from .errors import DataError
 
 FORMAT = 1
 ROWS = 256  # images that are copied at a time
@@ -57,8 +58,10 @@ def cached_pictures(
 
     Raises
     ------
+    DataError
+        The cache folder is not ours to write in.
     OSError
-        The cache cannot be written, for instance because the disk is full.
+        The disk is full or broken.
     """
     shape = (preprocessing["channels"], *preprocessing["size"])
     base = cache_folder() if cache is None else os.fspath(cache)
@@ -66,8 +69,14 @@ def cached_pictures(
     folder = os.path.join(place, _digest(_described(root, files))[:32])
     found = _open(folder, len(files), shape)
     if found is None:
-        os.makedirs(place, exist_ok=True)
-        _make(folder, write)
+        try:
+            os.makedirs(place, exist_ok=True)
+            _make(folder, write)
+        except PermissionError as error:
+            raise DataError(
+                f"{root}: the decoded pictures do not fit the memory budget, and {base} cannot be "
+                f"written: {error.strerror}; set MINICNN_CACHE to a folder with room for them"
+            ) from error
         _remove_older(place, folder)
         found = _open(folder, len(files), shape)
     if found is None:

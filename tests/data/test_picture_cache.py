@@ -8,6 +8,7 @@ import pytest
 from data.photos import make_photos, save_photo
 
 from minicnn.data import decoding
+from minicnn.data.errors import DataError
 from minicnn.data.image_folder import ImageFolder
 from minicnn.data.picture_cache import join_rows, take_rows
 from minicnn.data.pictures import decode_picture
@@ -107,6 +108,15 @@ def test_full_disk_is_an_os_error_and_leaves_nothing_behind(cached, tmp_path, mo
     with pytest.raises(OSError, match="No space left"):
         cached()
     assert sets(tmp_path) == []
+
+
+def test_cache_folder_that_is_not_writable_is_named_with_a_way_out(cached, tmp_path, monkeypatch):
+    def makedirs(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "makedirs", makedirs)
+    with pytest.raises(DataError, match=r"cache cannot be written: .*; set MINICNN_CACHE"):
+        cached()
 
 
 def test_another_process_that_was_faster_is_no_failure(cached, tmp_path, monkeypatch):
