@@ -10,6 +10,7 @@ from .failures import ExitCode
 DESCRIPTION = "Train small image classifiers on an ordinary CPU, and use them."
 EPILOG = """\
 minicnn train                         1,797 handwritten digits, inside the package
+minicnn train PHOTOS                  a folder with a folder of pictures for each class
 minicnn train DATA                    a folder of IDX files, an .npz, mnist, fashion-mnist, cifar10
 minicnn evaluate runs/train-001       accuracy, per-class scores, confusion matrix
 minicnn predict runs/train-001 a.png  the class of a picture
