@@ -112,6 +112,7 @@ def _conversion(model: "Sequential") -> dict[str, Any]:
         "image_size": tuple(said["size"]),
         "channels": said["channels"],
         "background": said["background"],
+        "resize": said.get("resize", "area"),
     }
 
 

@@ -13,7 +13,7 @@ from .decoding import decode_in_order
 from .errors import DataError
 from .folders import Listing, Problem, find_parts, list_classes
 from .picture_cache import Problems, cached_pictures
-from .pictures import LARGEST_SIDE, MODES
+from .pictures import LARGEST_SIDE, MODES, RESIZES
 
 MEMORY = 1 << 30  # bytes of decoded pictures that are kept in memory
 SHOWN = 10  # problems that an error lists
@@ -44,6 +44,8 @@ class ImageFolder:
         Grey, red-green-blue, or with alpha.
     background : float in [0, 1], optional
         What transparent parts show: a grey between black and white; default white.
+    resize : "area" or "bilinear"
+        The latter as the seed project does it, between the four nearest pixels.
     on_error : "raise" or "skip"
         Whether what cannot be used is an error, or left out and listed in `problems`.
     memory : int, optional
@@ -86,6 +88,7 @@ class ImageFolder:
         split: str | None = None,
         channels: int = 3,
         background: float | None = None,
+        resize: str = "area",
         on_error: str = "raise",
         memory: int | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -97,8 +100,12 @@ class ImageFolder:
             raise ValueError(f"channels is {channels!r}; expected 1, 3 or 4")
         if background is not None and not 0 <= background <= 1:
             raise ValueError(f"background is {background!r}; expected 0 (black) to 1 (white)")
-        size = list(check_size(image_size))
-        conversion = {"channels": channels, "size": size, "divisor": 255, "background": background}
+        if resize not in RESIZES:
+            raise ValueError(f"resize is {resize!r}; expected {' or '.join(RESIZES)}")
+        conversion = {
+            "channels": channels, "size": list(check_size(image_size)), "divisor": 255,
+            "background": background, "resize": resize,
+        }  # fmt: skip
         self.root = _choose_root(os.fspath(root), split)
         listing = list_classes(self.root)
         budget = MEMORY if memory is None else memory
