@@ -38,6 +38,7 @@ from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from . import datasets as datasets
+    from . import explain as explain
     from . import interop as interop
     from . import metrics as metrics
     from .checkpoint import CheckpointError as CheckpointError
@@ -81,6 +82,7 @@ _LATER = {
     "StepLR": "schedulers",
     "StopOnNaN": "training.callbacks",
     "datasets": None,
+    "explain": None,
     "gradcheck": "gradient_check",
     "interop": None,
     "load": "model_file",
@@ -133,6 +135,7 @@ __all__ = [
     "__version__",
     "clip_grad_norm",
     "datasets",
+    "explain",
     "get_num_threads",
     "gradcheck",
     "inference",

@@ -3,12 +3,14 @@
 from .data.dataset import Dataset
 from .data.digits import load_digits
 from .data.idx import load_idx, load_mnist
+from .data.image_folder import ImageFolder
 from .data.named import load_named
 from .data.npz import load_npz
 from .data.split import stratified_split
 
 __all__ = [
     "Dataset",
+    "ImageFolder",
     "cifar10",
     "fashion_mnist",
     "load_digits",

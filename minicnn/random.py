@@ -22,13 +22,16 @@ from typing import Final, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AUGMENT", "INIT", "SHUFFLE", "SPLIT", "bits", "normal", "permutation", "uniform"]
+__all__ = [
+    "AUGMENT", "EXPLAIN", "INIT", "SHUFFLE", "SPLIT", "bits", "normal", "permutation", "uniform",
+]  # fmt: skip
 
 # What a stream is for; by convention the first number of every stream.
 INIT: Final = 1
 SHUFFLE: Final = 2
 SPLIT: Final = 3
 AUGMENT: Final = 4
+EXPLAIN: Final = 5
 
 Shape = SupportsIndex | Iterable[SupportsIndex]
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .arguments import build_parser
-from .failures import ExitCode, Failure, explain
+from .failures import ExitCode, Failure, failure_of
 from .signals import sigterm_raises
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as exit:  # argparse: --help, --version, usage errors
         return exit.code if isinstance(exit.code, int) else int(ExitCode.USAGE)
     except BaseException as error:
-        return _end(explain(error))
+        return _end(failure_of(error))
 
 
 def _end(failure: Failure) -> int:

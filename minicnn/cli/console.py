@@ -45,3 +45,12 @@ class Console:
         """Whether stderr is a terminal that a moving bar can be drawn on."""
         dumb = os.environ.get("TERM") == "dumb" or os.environ.get("CI", "false") != "false"
         return not self.quiet and not dumb and sys.stderr.isatty()
+
+
+def bar_size() -> dict[str, Any]:
+    """The terminal's size at each moment; on some that say 0 × 0, tqdm would show nothing."""
+    try:
+        known = all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}

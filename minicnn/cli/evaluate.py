@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Console
 from .failures import ExitCode, Failure, blaming
+from .photos import Decoding, check_photo_options, left_out, list_left_out, note_passed_over
 from .values import whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..data.dataset import Dataset, Splits
+    from ..data.dataset import Dataset, Photos, Splits
+    from ..sequential import Sequential
 
 PARTS = ("train", "val", "test", "all")
 
@@ -28,6 +30,8 @@ def add_parser(subparsers: Any) -> None:
     add("--split", choices=PARTS,
         help="part of the data; default: test where there is one, the validation part of the "
         "run's own data otherwise, and of other data all")  # fmt: skip
+    add("--on-error", choices=("raise", "skip"),
+        help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
     add("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
@@ -35,6 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print."""
+    from ..data.pictures import in_channel_order
     from ..losses import CrossEntropyLoss
     from ..metrics import confusion_matrix
     from ..threads import set_num_threads
@@ -44,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None:
         set_num_threads(arguments.threads)
     model, classes, path = load_model(arguments.model)
-    name, part, dataset = _choose_data(arguments, path)
+    name, part, dataset, photos = _choose_data(arguments, path, model, console)
     with blaming(ExitCode.DATA):
         labels = _in_order_of(classes, dataset, name)
         if model.input_shape is not None and dataset.images.shape[1:] != model.input_shape:
@@ -52,22 +57,24 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{name}: its images are {dataset.images.shape[1:]} (channels, height, width); "
                 f"the model expects {model.input_shape}"
             )
-    logits = model.logits(dataset.images)
+    logits = model.logits(in_channel_order(dataset.images, model.preprocessing))
     predictions = logits.argmax(axis=1)
     loss = CrossEntropyLoss()(logits, labels)
     matrix = confusion_matrix(labels, predictions, len(classes))
     correct = int((labels == predictions).sum())
     if console.as_json:
-        console.result_object(
-            _as_object(str(path), name, part, correct, len(labels), loss, classes, matrix)
-        )
+        scores = _as_object(str(path), name, part, correct, len(labels), loss, classes, matrix)
+        console.result_object({**scores, **left_out(photos)})
     else:
         _print(console, name, part, correct, len(labels), loss, classes, matrix)
+    list_left_out(photos, console)
     return ExitCode.DONE
 
 
-def _choose_data(arguments: argparse.Namespace, path: "Path") -> tuple[str, str, "Dataset"]:
-    """Name of the data, name of the part, the part."""
+def _choose_data(
+    arguments: argparse.Namespace, path: "Path", model: "Sequential", console: Console
+) -> tuple[str, str, "Dataset", "Photos | None"]:
+    """Name of the data, name of the part, the part, and how photos were read."""
     from ..runs import RunFolder
     from . import settings as defaults
     from .job import open_data
@@ -82,9 +89,31 @@ def _choose_data(arguments: argparse.Namespace, path: "Path") -> tuple[str, str,
             )
         spec = own.get("data")
     same = own is not None and own.get("data") == spec
-    splits = open_data(spec if arguments.data is None else arguments.data)
+    on_error = arguments.on_error or (own or {}).get("on_error" if same else "") or "raise"
+    with Decoding(console) as decoding:
+        photos = {**_conversion(model), "on_error": on_error, "progress": decoding}
+        splits = open_data(spec if arguments.data is None else arguments.data, photos=photos)
+    check_photo_options({"on_error": arguments.on_error}, splits)
+    if splits.photos is not None:
+        note_passed_over(splits.photos, console)
     part = arguments.split or _default_part(splits, same)
-    return splits.name, part, _part(splits, part, own if same else None)
+    return splits.name, part, _part(splits, part, own if same else None), splits.photos
+
+
+def _conversion(model: "Sequential") -> dict[str, Any]:
+    """How photos become this model's input; what it does not say is as in training."""
+    from ..data.pictures import check_preprocessing
+
+    try:
+        said = check_preprocessing(model.preprocessing)
+    except ValueError:  # photos in its own size are refused later, when the shapes disagree
+        return {}
+    return {
+        "image_size": tuple(said["size"]),
+        "channels": said["channels"],
+        "background": said["background"],
+        "resize": said.get("resize", "area"),
+    }
 
 
 def _default_part(splits: "Splits", same: bool) -> str:
@@ -98,6 +127,7 @@ def _part(splits: "Splits", part: str, own: dict[str, Any] | None) -> "Dataset":
     import numpy as np
 
     from ..data.dataset import Dataset
+    from ..data.picture_cache import join_rows
     from .job import divide
 
     if part == "test":
@@ -107,7 +137,7 @@ def _part(splits: "Splits", part: str, own: dict[str, Any] | None) -> "Dataset":
     if part == "all":
         parts = [p for p in (splits.train, splits.validation, splits.test) if p is not None]
         return Dataset(
-            np.concatenate([p.images for p in parts]),
+            join_rows([p.images for p in parts]),
             np.concatenate([p.labels for p in parts]),
             splits.train.classes,
         )

@@ -51,7 +51,7 @@ def blaming(code: ExitCode) -> Iterator[None]:
         raise Failure(code, f"error: {error}") from error
 
 
-def explain(error: BaseException) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """The exit code and the lines for whatever came out of a sub-command."""
     if os.environ.get("MINICNN_DEBUG") == "1":
         traceback.print_exception(error)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Console
 from .failures import ExitCode, blaming
+from .photos import Decoding, left_out, list_left_out, note_passed_over
 
 if TYPE_CHECKING:
     from ..runs import RunFolder
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         _show(console, environment())
     elif os.path.isdir(what) and RunFolder(what).arguments.exists():
         _show_run(RunFolder(what), console)
-    elif str(what).endswith(".safetensors"):
+    elif str(what).endswith((".safetensors", ".model")):
         _show_model(what, console)
     else:
         _show_data(what, console)
@@ -90,7 +91,8 @@ def _show_data(what: str, console: Console) -> None:
     from .job import open_data
     from .text import image_text, plural, table
 
-    splits = open_data(what)
+    with Decoding(console) as decoding:
+        splits = open_data(what, photos={"on_error": "skip", "progress": decoding})
     parts = {"train": splits.train, "val": splits.validation, "test": splits.test}
     present = {name: part for name, part in parts.items() if part is not None}
     classes = splits.train.classes
@@ -102,7 +104,7 @@ def _show_data(what: str, console: Console) -> None:
     if console.as_json:
         console.result_object(
             {"data": splits.name, "image_shape": list(shape), "dtype": str(dtype),
-             "classes": list(classes), "images": counts}
+             "classes": list(classes), "images": counts, **left_out(splits.photos)}
         )  # fmt: skip
         return
     total = sum(map(sum, counts.values()))
@@ -115,6 +117,9 @@ def _show_data(what: str, console: Console) -> None:
              for k, label in enumerate(classes)]  # fmt: skip
     rows.append(["total", *(f"{sum(counts[name]):,}" for name in present)])
     console.result(table(rows))
+    if splits.photos is not None:
+        note_passed_over(splits.photos, console)
+        list_left_out(splits.photos, console)
 
 
 def _show(console: Console, entries: dict[str, Any], indent: str = "") -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from .. import checkpoint, model_file, models, optim, schedulers
-from ..data.dataset import Dataset, Splits
+from ..checkpoint.durable import is_disk_full
+from ..data.dataset import Dataset, Photos, Splits
+from ..data.picture_cache import take_rows
 from ..data.pictures import preprocessing_of
 from ..data.sources import open_source
 from ..data.split import stratified_split
@@ -15,7 +17,8 @@ from ..runs import RunError, RunFolder
 from ..sequential import Sequential
 from ..training import History
 from ..training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
-from .failures import ExitCode, Failure, blaming
+from .failures import ExitCode, Failure, blaming, os_error_text
+from .photos import nested_hint
 
 MONITOR = "val_accuracy"  # its best epoch is the one that is kept
 
@@ -30,6 +33,7 @@ class Job:
     validation: Dataset
     test: Dataset | None
     model: Sequential
+    photos: Photos | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -61,10 +65,18 @@ class Job:
         )
 
 
-def open_data(spec: str | None, progress: Any = None) -> Splits:
-    """The data that DATA names; every way in which that fails is an end with code 3."""
+def open_data(spec: str | None, progress: Any = None, photos: Any = None) -> Splits:
+    """The data that DATA names; every way in which that fails is an end with code 3.
+
+    Except for a full disk, which downloads and large sets of photos can meet: that is code 6.
+    """
     with blaming(ExitCode.DATA):
-        return open_source(spec, progress=progress)
+        try:
+            return open_source(spec, progress=progress, photos=photos)
+        except OSError as error:
+            if is_disk_full(error):
+                raise Failure(ExitCode.DISK, f"error: {os_error_text(error)}") from error
+            raise
 
 
 def divide(splits: Splits, share: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -78,7 +90,7 @@ def divide(splits: Splits, share: float, seed: int) -> tuple[Dataset, Dataset]:
 
 def take(dataset: Dataset, index: Any) -> Dataset:
     """The samples at `index`."""
-    return Dataset(dataset.images[index], dataset.labels[index], dataset.classes)
+    return Dataset(take_rows(dataset.images, index), dataset.labels[index], dataset.classes)
 
 
 def check_trainable(splits: Splits) -> None:
@@ -88,7 +100,8 @@ def check_trainable(splits: Splits) -> None:
         raise Failure(
             ExitCode.DATA,
             f"error: {splits.name}: its {len(splits.train.labels):,} training images are all of "
-            f"one class; a classifier needs two classes at least",
+            "one class; a classifier needs two classes at least"
+            + ("" if splits.photos is None else nested_hint(splits.name, splits.train.classes)),
         )
 
 
@@ -105,7 +118,9 @@ def new_job(settings: dict[str, Any], splits: Splits) -> Job:
         )
     model.classes = list(splits.train.classes)
     model.preprocessing = preprocessing_of(splits.train.images)
-    return Job(settings, splits.name, train, validation, splits.test, model)
+    if splits.photos is not None:  # their transparent parts were laid on white, whatever they show
+        model.preprocessing["background"] = None
+    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos)
 
 
 def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
@@ -122,7 +137,7 @@ def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
         _, state = checkpoint.read(run.last)
         model = model_file.from_metadata((state or {}).get("model"))
     train, validation = divide(splits, settings["val_split"], settings["seed"])
-    return Job(settings, splits.name, train, validation, splits.test, model)
+    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos)
 
 
 def make_optimizer(settings: dict[str, Any], model: Sequential) -> optim.Optimizer:

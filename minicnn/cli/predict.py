@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Console
 from .failures import ExitCode, blaming
-from .values import whole
+from .values import real, whole
 
 if TYPE_CHECKING:
     from ..sequential import Sequential
 
-BATCH = 64  # pictures that are held at a time, so that any number of files can be given
-CONTRARY = 0.5  # difference in brightness of the border from which a picture seems inverted
+UNSURE = "unsure"  # instead of a class that is less likely than --threshold
 
 Ranking = list[tuple[str, float]]  # the most likely classes with their probabilities
 
@@ -26,8 +25,11 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     add = parser.add_argument
     add("model", metavar="RUN", help="run folder or model file")
-    add("images", metavar="IMAGE", nargs="+", help="picture in any format that Pillow reads")
+    add("images", metavar="IMAGE", nargs="+",
+        help="picture in any format that Pillow reads, or a folder with pictures")  # fmt: skip
     add("--top", metavar="K", type=whole(1), default=1, help="show the K most likely classes (1)")
+    add("--threshold", metavar="P", type=real(0, 1),
+        help=f"answer {UNSURE!r} when no class has at least this probability, 0 to 1")  # fmt: skip
     add("--invert", action="store_true", help="swap dark and light first")
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
     form = parser.add_mutually_exclusive_group()
@@ -40,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Predict and print. A broken picture is named; the others are still answered."""
     from ..data.pictures import check_preprocessing
     from ..threads import set_num_threads
+    from .pictures import PictureStream
     from .reading import load_model
 
     console = Console(arguments.json)
@@ -48,70 +51,22 @@ def run(arguments: argparse.Namespace) -> int:
     model, classes, path = load_model(arguments.model)
     with blaming(ExitCode.MODEL):
         preprocessing = check_preprocessing(model.preprocessing)
-    top = min(arguments.top, len(classes))
-    width = max(map(len, arguments.images))
+    stream = PictureStream(arguments.images, preprocessing, arguments.invert, console)
     answers: list[dict[str, Any]] = []
-    broken: list[dict[str, str]] = []
+    top, sure_from = min(arguments.top, len(classes)), arguments.threshold
     if arguments.csv:
-        _print_csv(["path", *(f"{what}_{k + 1}" for k in range(top) for what in COLUMNS)])
-    for paths, batch in _read(arguments, preprocessing, broken, console):
+        _print_csv(_csv_head(top, sure_from))
+    for paths, batch in stream.batches():
+        width = max(map(len, paths))
         for name, ranking in zip(paths, _rank(model, batch, classes, top), strict=True):
             if arguments.csv:
-                _print_csv([name, *(value for pair in ranking for value in pair)])
+                _print_csv(_csv_cells(name, ranking, sure_from))
             elif arguments.json:
-                answers.append({"path": name, **_as_object(ranking)})
+                answers.append({"path": name, **_as_object(ranking, sure_from)})
             else:
-                console.result(_line(name, width, ranking))
-    console.result_object({"model": str(path), "predictions": answers, "errors": broken})
-    return ExitCode.DATA if broken else ExitCode.DONE
-
-
-COLUMNS = ("class", "probability")
-
-
-def _read(
-    arguments: argparse.Namespace,
-    preprocessing: dict[str, Any],
-    broken: list[dict[str, str]],
-    console: Console,
-) -> Iterator[tuple[list[str], Any]]:
-    """The pictures in batches, as the model's input; broken ones are told and collected."""
-    import numpy as np
-
-    from ..data.errors import DataError
-    from ..data.pictures import load_picture
-
-    background = preprocessing["background"]
-    for start in range(0, len(arguments.images), BATCH):
-        paths, pictures = [], []
-        for name in arguments.images[start : start + BATCH]:
-            try:
-                picture = load_picture(name, preprocessing, arguments.invert)
-            except DataError as error:
-                console.warn(f"error: {error}")
-                broken.append({"path": name, "error": str(error)})
-                continue
-            if background is not None:
-                _note_inversion(name, picture, background, console)
-            paths.append(name)
-            pictures.append(picture)
-        if pictures:
-            batch = np.stack(pictures)
-            # uint8 is divided by 255 by the model itself.
-            yield paths, batch if preprocessing["divisor"] == 255 else batch.astype(np.float32)
-
-
-def _note_inversion(name: str, picture: Any, background: float, console: Console) -> None:
-    """Ink on paper, for a model that knows chalk on slate, is the commonest surprise."""
-    from ..data.pictures import border
-
-    here = border(picture) / 255
-    if abs(here - background) > CONTRARY:
-        found, expected = ("light", "dark") if here > background else ("dark", "light")
-        console.warn(
-            f"note: {name}: has a {found} background, the training images a {expected} one; "
-            "--invert swaps them"
-        )
+                console.result(_line(name, width, ranking, sure_from))
+    console.result_object({"model": str(path), "predictions": answers, "errors": stream.broken})
+    return ExitCode.DATA if stream.broken else ExitCode.DONE
 
 
 def _rank(model: "Sequential", batch: Any, classes: list[str], top: int) -> Iterator[Ranking]:
@@ -122,16 +77,34 @@ def _rank(model: "Sequential", batch: Any, classes: list[str], top: int) -> Iter
         yield [(classes[k], float(row[k])) for k in order]
 
 
-def _line(name: str, width: int, ranking: Ranking) -> str:
+def _answer(ranking: Ranking, sure_from: float | None) -> str:
+    label, probability = ranking[0]
+    return UNSURE if sure_from is not None and probability < sure_from else label
+
+
+def _line(name: str, width: int, ranking: Ranking, sure_from: float | None) -> str:
     from .text import percent
 
     cells = [f"{label} {percent(probability)}" for label, probability in ranking]
+    if _answer(ranking, sure_from) != ranking[0][0]:
+        cells.insert(0, f"{UNSURE}:")
     return f"{name:<{width}}  " + "  ".join(cells)
 
 
-def _as_object(ranking: Ranking) -> dict[str, Any]:
+def _as_object(ranking: Ranking, sure_from: float | None) -> dict[str, Any]:
     top = [{"class": label, "probability": probability} for label, probability in ranking]
-    return {**top[0], "top": top}
+    answer = {"class": _answer(ranking, sure_from), "probability": ranking[0][1], "top": top}
+    return answer if sure_from is None else {**answer, "sure": ranking[0][1] >= sure_from}
+
+
+def _csv_head(top: int, sure_from: float | None) -> list[str]:
+    ranks = [f"{what}_{k + 1}" for k in range(top) for what in ("class", "probability")]
+    return ["path", *([] if sure_from is None else ["answer"]), *ranks]
+
+
+def _csv_cells(name: str, ranking: Ranking, sure_from: float | None) -> list[Any]:
+    answer = [] if sure_from is None else [_answer(ranking, sure_from)]
+    return [name, *answer, *(value for pair in ranking for value in pair)]
 
 
 def _print_csv(cells: list[Any]) -> None:

@@ -1,11 +1,10 @@
 """What a training shows while it runs: a bar on a terminal, one line an epoch everywhere."""
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from ..training.callbacks import Callback
-from .console import Console
+from .console import Console, bar_size
 from .text import percent
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Progress(Callback):
                 bar_format=BAR,
                 file=sys.stderr,
                 leave=False,
-                **_size(),
+                **bar_size(),
             )
 
     def on_batch_end(self, run: "Run") -> None:
@@ -91,12 +90,3 @@ class Progress(Callback):
             return False
         self.best, self.best_epoch = row[self.monitor], row["epoch"]
         return True
-
-
-def _size() -> dict[str, Any]:
-    """The terminal's size at each moment; on some that say 0 × 0, tqdm would show nothing."""
-    try:
-        known = all(os.get_terminal_size(sys.stderr.fileno()))
-    except (OSError, ValueError):
-        known = False
-    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}

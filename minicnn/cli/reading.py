@@ -5,18 +5,24 @@ from typing import TYPE_CHECKING
 
 from .failures import ExitCode, Failure, blaming
 
+SEED_SUFFIX = ".model"
+
 if TYPE_CHECKING:
     from ..sequential import Sequential
 
 
 def load_model(where: str) -> tuple["Sequential", list[str], Path]:
-    """The model that RUN means, its class names, and the file it is from."""
+    """The model that RUN means, its class names, and the file it is from.
+
+    A file whose name ends in .model is one of the seed project's.
+    """
+    from ..interop import load_seed_model
     from ..model_file import load
     from ..runs import find_model
 
     with blaming(ExitCode.MODEL):
         path = find_model(where)
-        model = load(path)
+        model = load_seed_model(path) if path.suffix == SEED_SUFFIX else load(path)
     outputs = model.output_shape(model.input_shape) if model.input_shape else ()
     if len(outputs) != 1:
         raise Failure(

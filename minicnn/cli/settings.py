@@ -2,10 +2,14 @@
 
 import argparse
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..runs import RunFolder
 from .failures import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from ..data.dataset import Splits
 
 ARCHITECTURES = ("auto", "mlp", "lenet", "cnn-s", "cnn-m", "seed")
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -20,17 +24,28 @@ FORMAT = 1  # of args.json
 NAMES = (
     "data", "arch", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay",
     "label_smoothing", "class_weight", "clip_norm", "val_split", "seed", "patience",
+    "image_size", "on_error",
 )  # fmt: skip
+IMAGE_SIZE = "64x64"  # of photos
+IMAGE_SIZES = {"seed": "224x224"}  # architectures that are made for another one
 
 
-def choose(arguments: argparse.Namespace, images: int) -> dict[str, Any]:
-    """All settings of a new run: what was given, and for the rest what suits `images` images.
+def photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How photos are read, from settings or from options that may be None: for `open_source`."""
+    size = given["image_size"] or IMAGE_SIZES.get(given["arch"], IMAGE_SIZE)
+    height, width = map(int, size.split("x"))
+    return {"image_size": (height, width), "on_error": given["on_error"] or "raise"}
+
+
+def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
+    """All settings of a new run: what was given, and for the rest what suits the data.
 
     'auto' is left to the caller, who knows the shape of the images.
     """
+    images = len(splits.train.labels)
     given = {name: getattr(arguments, name) for name in NAMES}
     many = images >= MANY
-    chosen = {
+    chosen: dict[str, Any] = {
         "arch": "auto",
         "epochs": 5 if many else 10,
         "batch_size": 64,
@@ -41,6 +56,9 @@ def choose(arguments: argparse.Namespace, images: int) -> dict[str, Any]:
         "val_split": 0.1 if many else 0.2,
         "seed": 0,
     }
+    if splits.photos is not None:
+        height, width = splits.photos.size
+        chosen |= {"image_size": f"{height}x{width}", "on_error": "raise"}
     settings = chosen | {name: value for name, value in given.items() if value is not None}
     optimizer = settings["optimizer"]
     settings.setdefault("lr", LEARNING_RATES[optimizer])

@@ -1,15 +1,25 @@
 """`minicnn train`: from data to a run folder."""
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import settings as defaults
 from .console import Console
 from .failures import ExitCode, Failure, blaming, os_error_text
+from .photos import (
+    Decoding,
+    check_classes,
+    check_photo_options,
+    left_out,
+    list_left_out,
+    note_passed_over,
+)
 from .signals import Terminated
-from .values import real, whole
+from .values import image_size, real, whole
 
 if TYPE_CHECKING:
+    from ..data.dataset import Splits
     from ..runs import RunFolder
     from .job import Job
     from .progress import Progress
@@ -23,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     add = parser.add_argument
     add("data", nargs="?", metavar="DATA",
-        help="IDX folder, .npz, mnist, fashion-mnist or cifar10; default: digits")  # fmt: skip
+        help="photos (a folder for each class), IDX folder, .npz, mnist, fashion-mnist or cifar10; "
+        "default: digits")  # fmt: skip
     add("--arch", metavar="NAME", type=architecture,
         help=f"{', '.join(defaults.ARCHITECTURES)}, or a .json file")  # fmt: skip
     add("--epochs", metavar="N", type=whole(1), help="passes over the training data")
@@ -37,6 +48,10 @@ def add_parser(subparsers: Any) -> None:
     add("--clip-norm", metavar="X", type=real(above=True), help="largest norm of the gradient")
     add("--val-split", metavar="X", type=real(0, 1, above=True, below=True),
         help="share of the training data that is kept for validation")  # fmt: skip
+    add("--image-size", metavar="HxW", type=image_size,
+        help="photos: size they are stretched to (64x64; 224x224 for seed)")  # fmt: skip
+    add("--on-error", choices=("raise", "skip"),
+        help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
     add("--patience", metavar="N", type=whole(1),
         help="stop after N epochs without a better validation accuracy")  # fmt: skip
     add("--seed", metavar="N", type=whole(0, 2**64 - 1), help="decides all that is random (0)")
@@ -68,22 +83,41 @@ def run(arguments: argparse.Namespace) -> int:
         set_num_threads(arguments.threads)
     if arguments.resume is not None:
         return _resume(arguments, console)
-    from .job import new_job, open_data
+    from .job import new_job
 
-    splits = open_data(arguments.data, _download_note(console))
-    settings = defaults.choose(arguments, len(splits.train.labels))
+    splits = _open(arguments.data, vars(arguments), console)
+    typed = {name: getattr(arguments, name) for name in ("image_size", "on_error")}
+    check_photo_options(typed, splits)
+    settings = defaults.choose(arguments, splits)
     settings["data"] = defaults.data_path(settings["data"])
     job = new_job(settings, splits)
+    if splits.photos is not None:
+        check_classes(splits, console)
     if arguments.dry_run:
-        return _show_plan(job, console)
-    folder = _new_folder(job, arguments)
-    _show_header(job, console)
-    return _train(job, folder, console, resume=False)
+        code = _show_plan(job, console)
+    else:
+        folder = _new_folder(job, arguments)
+        _show_header(job, console)
+        code = _train(job, folder, console, resume=False)
+    list_left_out(job.photos, console)
+    return code
+
+
+def _open(data: str | None, options: Mapping[str, Any], console: Console) -> "Splits":
+    """The data, with words about what takes long and what was passed over."""
+    from .job import open_data
+
+    with Decoding(console) as decoding:
+        photos = {**defaults.photo_options(options), "progress": decoding}
+        splits = open_data(data, _download_note(console), photos)
+    if splits.photos is not None:
+        note_passed_over(splits.photos, console)
+    return splits
 
 
 def _resume(arguments: argparse.Namespace, console: Console) -> int:
     from .. import runs
-    from .job import old_job, open_data
+    from .job import old_job
 
     if arguments.dry_run:
         raise Failure(ExitCode.USAGE, "error: --dry-run shows a new run; leave out --resume")
@@ -94,9 +128,11 @@ def _resume(arguments: argparse.Namespace, console: Console) -> int:
             console.say(f"  {folder} is complete; there is nothing left to train")
             _show_summary(folder.read(folder.summary), folder, console)
             return ExitCode.DONE
-    job = old_job(settings, open_data(settings["data"], _download_note(console)), folder)
+    job = old_job(settings, _open(settings["data"], settings, console), folder)
     _show_header(job, console)
-    return _train(job, folder, console, resume=True)
+    code = _train(job, folder, console, resume=True)
+    list_left_out(job.photos, console)
+    return code
 
 
 def _new_folder(job: "Job", arguments: argparse.Namespace) -> "RunFolder":
@@ -135,7 +171,7 @@ def _train(job: "Job", folder: "RunFolder", console: Console, resume: bool) -> i
         raise  # about who reads along, not about the disk
     except OSError as error:
         raise Failure(ExitCode.DISK, f"error: {os_error_text(error)}", _way_on(folder)) from error
-    _show_summary(summary, folder, console)
+    _show_summary({**summary, **left_out(job.photos)}, folder, console)
     return ExitCode.DONE
 
 
@@ -202,7 +238,9 @@ def _show_plan(job: "Job", console: Console) -> int:
     cost = cost_of(job)
     console.result(str(job.model.summary()))
     console.result("\n".join(f"{name:<16}{value}" for name, value in cost.lines()))
-    console.result_object({"settings": job.settings, "cost": cost.as_dict()})
+    console.result_object(
+        {"settings": job.settings, "cost": cost.as_dict(), **left_out(job.photos)}
+    )
     return ExitCode.DONE
 
 

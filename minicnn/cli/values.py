@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 LARGEST = 2**31 - 1
+LARGEST_SIDE = 4096  # pixels, as in data/pictures.py
 
 
 def whole(minimum: int = 1, maximum: int = LARGEST) -> Callable[[str], int]:
@@ -47,3 +48,17 @@ def real(
         return f"{start} {'and below' if below else 'to'} {maximum:g}"
 
     return parse
+
+
+def image_size(text: str) -> str:
+    """HEIGHTxWIDTH, or one number for a square, in its one spelling: '64' becomes '64x64'."""
+    sides = text.lower().split("x")
+    if len(sides) == 1:
+        sides *= 2
+    try:
+        height, width = map(whole(1, LARGEST_SIDE), sides)
+    except (argparse.ArgumentTypeError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; expected HEIGHTxWIDTH or one number, with sides of 1 to {LARGEST_SIDE}"
+        ) from None
+    return f"{height}x{width}"

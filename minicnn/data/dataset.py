@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import DataError
+from .folders import Problem
 
 MAX_CLASSES = 65_536
 
@@ -27,6 +28,25 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]
 
 
+class Photos(NamedTuple):
+    """How a folder of photos was read.
+
+    Attributes
+    ----------
+    size : (height, width)
+        What every picture was stretched to.
+    problems : tuple of Problem
+        Files and folders that cannot be used and were left out.
+    hidden, foreign : tuple of str
+        Paths that were passed over: hidden, or no picture by the ending of the name.
+    """
+
+    size: tuple[int, int]
+    problems: tuple[Problem, ...] = ()
+    hidden: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+
 class Splits(NamedTuple):
     """One source of data as it comes: what it does not divide itself is None.
 
@@ -36,12 +56,15 @@ class Splits(NamedTuple):
         For people: "digits", "mnist", or the path.
     train : Dataset
     validation, test : Dataset or None
+    photos : Photos or None
+        Where the source is a folder of photos.
     """
 
     name: str
     train: Dataset
     validation: Dataset | None = None
     test: Dataset | None = None
+    photos: Photos | None = None
 
 
 def numbered_classes(labels: npt.NDArray[np.int64], source: str) -> tuple[str, ...]:
@@ -86,4 +109,4 @@ def join_splits(
             )
     classes = max((part.classes for part in present.values()), key=len)
     joined = {key: part._replace(classes=classes) for key, part in present.items()}
-    return Splits(name, **joined)
+    return Splits(name, joined["train"], joined.get("validation"), joined.get("test"))

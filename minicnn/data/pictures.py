@@ -7,23 +7,34 @@ What a model expects is plain data in its `preprocessing`:
     divisor     what the bytes 0 … 255 are divided by; None when the model was trained on
                 values that no picture gives
     background  mean of the training images' borders, 0 … 1, or None when they differ
+
+and, where it is not as for minicnn's own models,
+
+    order       "BGR" when blue comes first
+    resize      "bilinear" when a picture is resized as `bilinear.resize_bytes` does
 """
 
+import contextlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .bilinear import resize_bytes
 from .errors import DataError
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DESCRIBED = ("channels", "size", "divisor", "background")
+RESIZES = ("area", "bilinear")
 LARGEST_SIDE = 4096  # pixels of a model's input
 UNIFORM = 0.15  # largest spread of border brightness that still is one background
 LOOKED_AT = 1000  # images that decide about the background
+ORIENTATION, TURNED = 0x0112, 5  # EXIF tag; from this value on, width and height change places
+# How many pixels a JPEG keeps, for each one of the input, when it is reduced while it is decoded.
+SPARE = 2
 
 
 def preprocessing_of(images: npt.NDArray[Any]) -> dict[str, Any]:
@@ -65,6 +76,8 @@ def check_preprocessing(found: Any) -> dict[str, Any]:
         "divisor": found["divisor"] in (1, 255, None),
         "background": background is None
         or (isinstance(background, (int, float)) and 0 <= background <= 1),
+        "order": _order(found) == "RGB" or (_order(found) == "BGR" and found["channels"] == 3),
+        "resize": found.get("resize", "area") in RESIZES,
     }  # fmt: skip
     for name, fit in fits.items():
         if not fit:
@@ -75,6 +88,17 @@ def check_preprocessing(found: Any) -> dict[str, Any]:
             "use it from Python, with arrays as it was trained on"
         )
     return found
+
+
+def _order(preprocessing: Mapping[str, Any]) -> Any:
+    return preprocessing.get("order", "RGB")
+
+
+def in_channel_order(
+    images: npt.NDArray[Any], preprocessing: Mapping[str, Any]
+) -> npt.NDArray[Any]:
+    """(N, C, H, W) images with red first as a model expects them: a view, reversed for BGR."""
+    return images[:, ::-1] if _order(preprocessing) == "BGR" else images
 
 
 def _divisor(images: npt.NDArray[Any]) -> int | None:
@@ -105,6 +129,8 @@ def load_picture(
 
     The orientation in the EXIF data is applied; of an animation the first frame is taken;
     16-bit values are reduced to 8; what is transparent shows the model's background, or white.
+    The whole picture is stretched to the input's size, nothing is cut off. A JPEG of more than
+    twice that size is reduced to a half, a quarter or an eighth while it is decoded.
 
     Parameters
     ----------
@@ -124,26 +150,67 @@ def load_picture(
     DataError
         The file is missing, unreadable, damaged, no picture, or far too large to be one.
     """
+    with quiet_pillow():
+        return decode_picture(path, preprocessing, invert)
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Within it, Pillow says nothing about oddities that do no harm, in any thread.
+
+    Warning filters belong to the process, so the thread that starts others enters it for them.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        Image.init()  # all formats, before several threads ask for them
+        yield
+
+
+def decode_picture(
+    path: str | os.PathLike[str], preprocessing: Mapping[str, Any], invert: bool = False
+) -> npt.NDArray[np.uint8]:
+    """As `load_picture`, for callers that are inside `quiet_pillow` already."""
     from PIL import Image, ImageOps
 
     name = os.fspath(path)
     height, width = preprocessing["size"]
+    rule = preprocessing.get("resize", "area")
     try:
-        with warnings.catch_warnings(), open(name, "rb") as file:
-            warnings.simplefilter("ignore")  # about oddities that do no harm, …
-            # … but a picture that unpacks to gigabytes is refused already where Pillow warns.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as opened:
-                opened.load()
-                picture = _eight_bits(ImageOps.exif_transpose(opened))
+        # Opening a pipe would wait for somebody to write into it.
+        if not os.path.isdir(name) and os.path.exists(name) and not os.path.isfile(name):
+            raise ValueError("neither a file nor a folder")
+        with open(name, "rb") as file, Image.open(file) as opened:
+            _check_pixels(opened.size)
+            if rule == "area":  # another looks at single pixels, so all have to be there
+                _reduce_while_decoding(opened, width, height)
+            opened.load()
+            picture = _eight_bits(ImageOps.exif_transpose(opened))
         picture = _in_mode(picture, MODES[preprocessing["channels"]], preprocessing["background"])
-        picture = picture.resize((width, height), _filter(picture.size, (width, height)))
+        pixels = _resize(picture, height, width, rule)
     except MemoryError:
         raise
     except Exception as error:  # on damaged files Pillow's readers raise a dozen types
         raise DataError(f"{name}: {_reason(error)}") from error
-    pixels = np.asarray(picture, np.uint8).reshape(height, width, -1).transpose(2, 0, 1)
-    return np.ascontiguousarray(255 - pixels if invert else pixels)
+    planes = in_channel_order(pixels.transpose(2, 0, 1)[None], preprocessing)[0]
+    return np.ascontiguousarray(255 - planes if invert else planes)
+
+
+def _check_pixels(size: tuple[int, int]) -> None:
+    """Refuse what unpacks to gigabytes already where Pillow would only warn."""
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+
+
+def _reduce_while_decoding(opened: Any, width: int, height: int) -> None:
+    """Let a JPEG's decoder leave out detail that the input has no pixels for."""
+    if opened.format == "JPEG":
+        turned = opened.getexif().get(ORIENTATION, 1) >= TURNED
+        across, down = (height, width) if turned else (width, height)
+        opened.draft(None, (SPARE * across, SPARE * down))
 
 
 def _eight_bits(picture: Any) -> Any:
@@ -163,6 +230,15 @@ def _eight_bits(picture: Any) -> Any:
     if high > full:
         raise ValueError(f"holds values up to {high:g}; save it with 8 or 16 bits")
     return Image.fromarray((values * (255 / full) + 0.5).astype(np.uint8))
+
+
+def _resize(picture: Any, height: int, width: int, rule: str) -> npt.NDArray[np.uint8]:
+    """The picture's bytes, (height, width, C)."""
+    if rule == "bilinear":
+        return resize_bytes(np.asarray(picture).reshape(picture.height, picture.width, -1),
+                            height, width)  # fmt: skip
+    resized = picture.resize((width, height), _filter(picture.size, (width, height)))
+    return np.asarray(resized, np.uint8).reshape(height, width, -1)
 
 
 def _filter(old: tuple[int, int], new: tuple[int, int]) -> Any:
@@ -192,7 +268,7 @@ def _reason(error: Exception) -> str:
         return "is a folder; give the picture files in it"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture in a format that Pillow reads; convert it to PNG or JPEG"
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+    if isinstance(error, Image.DecompressionBombError):
         return f"declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down first"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"

@@ -12,6 +12,7 @@ The three never coincide, because they differ by less than one class. The linear
 [in][out], with in = c·36 + h·6 + w; everywhere else, here too, it is (out, in).
 """
 
+import copy
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,14 @@ Array = NDArray[np.float32]
 CHANNELS = (3, 16, 32, 64, 128)
 IMAGE_SHAPE = (3, 224, 224)
 CLASSES = ("dog", "panda", "bird")  # the order of the outputs, when there are three
+PREPROCESSING: dict[str, Any] = {
+    "channels": 3,
+    "size": list(IMAGE_SHAPE[1:]),
+    "divisor": 255,
+    "background": None,
+    "order": "BGR",
+    "resize": "bilinear",
+}
 _MOST_CLASSES = 10_000  # bounds what a foreign file of a fitting size can cost
 _FEATURES = 128 * 6 * 6
 _FLOATS_PER_CLASS = _FEATURES + 1
@@ -148,7 +157,8 @@ def load_seed_model(path: str | os.PathLike[str], calibrate: Any = None) -> Sequ
     if lacks_statistics and calibrate is None:
         raise CheckpointError(
             f"{os.fspath(path)}: holds batch normalisation without running mean and variance, "
-            "so it cannot classify by itself; pass training images as calibrate=..."
+            "so it cannot classify by itself; in Python, load_seed_model(path, calibrate=...) "
+            "takes them from training images"
         )
     if not lacks_statistics and calibrate is not None:
         raise ValueError("calibrate is only for files without running statistics; leave it out")
@@ -158,13 +168,7 @@ def load_seed_model(path: str | os.PathLike[str], calibrate: Any = None) -> Sequ
     if lacks_statistics:
         _take_statistics(model, calibrate)
     model.classes = list(CLASSES) if content.classes == len(CLASSES) else None
-    model.preprocessing = {
-        "channel_order": "BGR",
-        "image_size": list(IMAGE_SHAPE[1:]),
-        "interpolation": "bilinear",
-        "antialias": False,
-        "scale": 1 / 255,
-    }
+    model.preprocessing = copy.deepcopy(PREPROCESSING)
     return model.eval()
 
 

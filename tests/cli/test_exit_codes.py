@@ -101,7 +101,7 @@ def test_data_without_permission_end_with_3(data, command, monkeypatch):
     def refuse(path, *rest, **options):
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr("minicnn.cli.job.open_source", lambda spec, progress: refuse(spec))
+    monkeypatch.setattr("minicnn.cli.job.open_source", lambda spec, **options: refuse(spec))
     code, _, err = command("train", data, *FAST)
     assert (code, err) == (3, "minicnn: error: data.npz: Permission denied\n")
 

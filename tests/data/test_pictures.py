@@ -10,7 +10,13 @@ import pytest
 from PIL import Image
 
 from minicnn.data.errors import DataError
-from minicnn.data.pictures import border, check_preprocessing, load_picture, preprocessing_of
+from minicnn.data.pictures import (
+    border,
+    check_preprocessing,
+    in_channel_order,
+    load_picture,
+    preprocessing_of,
+)
 
 GREY = {"channels": 1, "size": [4, 6], "divisor": 255, "background": None}
 COLOUR = GREY | {"channels": 3}
@@ -222,3 +228,38 @@ def test_senseless_preprocessing_is_refused(change):
 def test_missing_preprocessing_is_refused(found):
     with pytest.raises(ValueError, match="preprocessing"):
         check_preprocessing(found)
+
+
+def test_blue_first_model_gets_the_planes_reversed(tmp_path):
+    rgb = np.stack([PIXELS, PIXELS + 1, PIXELS + 2], axis=2)
+    path = saved(tmp_path, Image.fromarray(rgb))
+    got = load_picture(path, COLOUR | {"order": "BGR"})
+    np.testing.assert_array_equal(got, rgb.transpose(2, 0, 1)[::-1])
+    assert got.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_bilinear_model_looks_at_the_nearest_pixels_only(tmp_path, mode, channels):
+    wide = np.zeros((4, 24), np.uint8)
+    wide[:, 4::8] = 255  # a stripe in the fifth of every eight columns
+    picture = Image.fromarray(wide).convert(mode)
+    described = GREY | {"channels": channels, "size": [4, 3], "resize": "bilinear"}
+    got = load_picture(saved(tmp_path, picture), described)
+    # New column i lies at 8 i + 3.5, half-way between a dark column and a bright one.
+    assert np.unique(got[0]).tolist() == [128]
+    meant = load_picture(saved(tmp_path, picture), described | {"resize": "area"})
+    assert np.unique(meant[0]).tolist() == [32]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"order": "GBR"}, {"order": 3}, {"order": "BGR", "channels": 1}, {"resize": ["cubic"]}]
+)
+def test_unknown_order_or_resize_is_refused_by_name(odd):
+    with pytest.raises(ValueError, match=f"preprocessing has {next(iter(odd))} "):
+        check_preprocessing(COLOUR | odd)
+
+
+def test_channel_order_of_arrays_follows_the_model():
+    images = np.arange(12).reshape(2, 3, 1, 2)
+    assert in_channel_order(images, COLOUR) is images
+    np.testing.assert_array_equal(in_channel_order(images, {"order": "BGR"}), images[:, [2, 1, 0]])

@@ -169,8 +169,8 @@ def test_load_trained_model_carries_classes_and_preprocessing_through_a_file(dat
     model.save(tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
     assert again.classes == ["dog", "panda", "bird"]
-    assert again.preprocessing["channel_order"] == "BGR"
-    assert again.preprocessing["image_size"] == [224, 224]
+    assert again.preprocessing["order"] == "BGR"
+    assert again.preprocessing["size"] == [224, 224]
     assert {k: v.tobytes() for k, v in again.state_dict().items()} == {
         k: v.tobytes() for k, v in model.state_dict().items()
     }
