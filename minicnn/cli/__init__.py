@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             words = sys.argv[1:] if argv is None else list(argv)
             arguments = build_parser().parse_args(words)
             arguments.command = ["minicnn", *words]
+            if getattr(arguments, "threads", None) is not None:
+                from ..threads import set_num_threads
+
+                set_num_threads(arguments.threads)
             code = int(arguments.run(arguments))
             sys.stdout.flush()
             return code

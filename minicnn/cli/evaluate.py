@@ -42,12 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..data.pictures import in_channel_order
     from ..losses import CrossEntropyLoss
     from ..metrics import confusion_matrix
-    from ..threads import set_num_threads
     from .reading import load_model
 
     console = Console(arguments.json)
-    if arguments.threads is not None:
-        set_num_threads(arguments.threads)
     model, classes, path = load_model(arguments.model)
     name, part, dataset, photos = _choose_data(arguments, path, model, console)
     with blaming(ExitCode.DATA):

@@ -39,12 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Explain each picture. A broken one is named; the others are still explained."""
     from ..data.errors import DataError
     from ..data.pictures import check_preprocessing, load_picture
-    from ..threads import set_num_threads
     from .reading import load_model
 
     console = Console(arguments.json)
-    if arguments.threads is not None:
-        set_num_threads(arguments.threads)
     model, classes, path = load_model(arguments.model)
     with blaming(ExitCode.MODEL):
         check_preprocessing(model.preprocessing)

@@ -41,13 +41,10 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Predict and print. A broken picture is named; the others are still answered."""
     from ..data.pictures import check_preprocessing
-    from ..threads import set_num_threads
     from .pictures import PictureStream
     from .reading import load_model
 
     console = Console(arguments.json)
-    if arguments.threads is not None:
-        set_num_threads(arguments.threads)
     model, classes, path = load_model(arguments.model)
     with blaming(ExitCode.MODEL):
         preprocessing = check_preprocessing(model.preprocessing)

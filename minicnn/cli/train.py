@@ -76,11 +76,7 @@ def architecture(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or with --dry-run show what would be trained."""
-    from ..threads import set_num_threads
-
     console = Console(arguments.json, arguments.quiet)
-    if arguments.threads is not None:
-        set_num_threads(arguments.threads)
     if arguments.resume is not None:
         return _resume(arguments, console)
     from .job import new_job
