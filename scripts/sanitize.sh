@@ -10,12 +10,14 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3}
 export CC=${CC:-gcc}
+tests=("$@")
+[ $# -gt 0 ] || tests=(tests/kernels tests/engine)
 work=$(mktemp -d "${TMPDIR:-/tmp}/minicnn-sanitize.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 # 1. The sources only, so that nothing built without the sanitizers is reused.
 tar -C "$root" --exclude='*.so' --exclude='minicnn/kernels/*.c' --exclude='plan.c' --exclude='__pycache__' -cf - \
-    setup.py pyproject.toml LICENSE minicnn tests | tar -xf - -C "$work"
+    setup.py pyproject.toml README.md LICENSE minicnn tests | tar -xf - -C "$work"
 cd "$work"
 
 # 2. The build, and the proof that it is instrumented.
@@ -36,4 +38,4 @@ LD_PRELOAD="$("$CC" -print-file-name=libasan.so) $("$CC" -print-file-name=libubs
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     PYTHONMALLOC=malloc \
-    "$python" -m pytest -q --capture=sys -p no:cacheprovider "${@:-tests/kernels tests/engine}"
+    "$python" -m pytest -q --capture=sys -p no:cacheprovider "${tests[@]}"
