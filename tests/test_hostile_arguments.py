@@ -428,3 +428,12 @@ def test_a_state_of_other_things_is_an_error_that_changes_nothing(state):
             with pytest.raises(mc.CheckpointError):
                 model.load_state_dict(model.state_dict() | state, strict=strict)
     assert model.flat_parameters.tobytes() == before
+
+
+def test_padding_that_no_memory_could_hold_is_refused_before_it_is_allocated():
+    """A stride as huge leaves few outputs, so that the output's size tells nothing."""
+    layer = mc.Conv2d(1, 1, 1, stride=2**31 - 1, padding=2**31 - 1)
+    x = np.ones((1, 1, 8, 8), np.float32)
+    for use in (layer.forward, mc.Sequential(layer).predict_proba):
+        with pytest.raises(ValueError, match="with its zero borders would have"):
+            use(x)

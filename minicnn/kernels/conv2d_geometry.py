@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minicnn.kernels.checks import Shape, check_at_least, check_not_empty, check_shape
+from minicnn.kernels.checks import INT32_MAX, Shape, check_at_least, check_not_empty, check_shape
 
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.intp]
@@ -108,6 +108,11 @@ def check_geometry(
         padded_size(axis, x[i], y[i], weight[i], stride[i - 2], pad[i - 2], dilation[i - 2])
         for i, axis in ((2, "height"), (3, "width"))
     )
+    if x[1] * Hp * Wp > INT32_MAX:
+        raise ValueError(
+            f"a sample with its zero borders would have {x[1]}×{Hp}×{Wp} values; "
+            f"at most {INT32_MAX} are possible"
+        )
     return ConvGeometry(
         x, weight, y, (stride[0], stride[1]), (pad[0], pad[1]), (dilation[0], dilation[1]),
         groups, Hp, Wp,

@@ -34,7 +34,7 @@ class Passes:
             self.output_shape = layer.output_shape(self.output_shape)
         nodes = enumerate(lowered.nodes)
         self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
-        self.slot_bytes = 4 * (lowered.slot_floats + lowered.partial_floats)
+        self.slot_bytes = slot_bytes(lowered)
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
@@ -84,6 +84,11 @@ class Passes:
                 layer.num_batches_tracked[...] += self.training
 
 
+def slot_bytes(lowered: Lowered) -> int:
+    """Memory that each LANES samples need."""
+    return 4 * (lowered.slot_floats + lowered.partial_floats)
+
+
 class PassCache:
     """The passes of one chain; they are made when first needed, and the oldest are dropped."""
 
@@ -111,8 +116,10 @@ class PassCache:
                 while len(self.made) >= KEPT:
                     del self.made[next(iter(self.made))]
                 lowered = lower(layers, x.shape[1:], training)
-                passes = Passes(layers, x.shape[1:], training, lowered) if lowered else None
-                self.made[key] = passes
+                if lowered and slot_bytes(lowered) <= LARGEST:
+                    self.made[key] = Passes(layers, x.shape[1:], training, lowered)
+                else:
+                    self.made[key] = None
             found = self.made[key]
         if found is None or not found.fits(len(x)) or (training and lacks_variance(found, x)):
             return None

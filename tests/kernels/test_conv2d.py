@@ -207,3 +207,12 @@ def test_conv2d_wrong_arrays_and_threads_are_refused():
         refuse_threads(kernel, *arguments, *Case().geometry())
         rest = (*arguments[1:], *Case().geometry())
         refuse(kernel, None, *rest, match="None", error=TypeError)
+
+
+def test_conv2d_borders_that_no_memory_could_hold_are_refused():
+    far = 2**31 - 1  # two outputs a side fit, 2³¹ − 1 pixels apart
+    x, weight = np.ones((1, 1, 8, 8), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    refuse(
+        conv2d_forward, x, weight, None, Out((1, 1, 3, 3)), far, far, far, far, 1, 1, 1,
+        match="zero borders would have",
+    )  # fmt: skip
