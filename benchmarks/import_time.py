@@ -23,7 +23,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     runs = [
-        [float(part) for part in subprocess.check_output([sys.executable, "-P", "-c", PROGRAM]).split()]
+        [
+            float(part)
+            for part in subprocess.check_output([sys.executable, "-P", "-c", PROGRAM]).split()
+        ]
         for _ in range(rounds + 1)
     ][1:]  # the first run warms the disk cache
     numpy_ms, minicnn_ms = (statistics.median(column) for column in zip(*runs, strict=True))
