@@ -59,6 +59,7 @@ class Operation:
     running_var: Any = None
     whole_channels: bool = False
     slope: float = 0.0
+    group: int = 1  # slots that its kernels take at a time
 
 
 class Stage(NamedTuple):

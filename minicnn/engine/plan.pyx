@@ -48,9 +48,11 @@ cdef extern from "csrc/engine.h" nogil:
 
     ctypedef struct c_run "run":
         float* arena
-        Py_ssize_t slot_stride, batch, slots
+        Py_ssize_t slot_stride, batch, slots, span
         float* partials
         Py_ssize_t partial_stride
+        float* scratch
+        Py_ssize_t scratch_stride
         const float* input
         float* output
         const float* doutput
@@ -60,11 +62,12 @@ cdef extern from "csrc/engine.h" nogil:
     ctypedef struct c_call "call":
         pass_function function
         const c_op* op
+        Py_ssize_t every
 
     ctypedef struct c_stage "stage":
         Py_ssize_t items
         const c_call* calls
-        Py_ssize_t count
+        Py_ssize_t count, grain
         int wait
 
     ctypedef struct kernel_table:
@@ -261,13 +264,17 @@ cdef class Plan:
         if result.stages == NULL or result.calls == NULL:
             raise MemoryError
         for i, stage in enumerate(given):
-            result.stages[i] = c_stage(stage.items, result.calls + at, len(stage.calls), stage.wait)
+            result.stages[i] = c_stage(
+                stage.items, result.calls + at, len(stage.calls),
+                max(self.operations[j].group for _, j in stage.calls), stage.wait,
+            )
             for name, index in stage.calls:
                 encoded = name.encode()
                 result.calls[at].function = find_pass(table, encoded)
                 if result.calls[at].function == NULL:
                     raise ValueError(f"there is no kernel {name!r}")
                 result.calls[at].op = &self.ops[<Py_ssize_t>index]
+                result.calls[at].every = self.operations[index].group
                 at += 1
         return result
 
@@ -312,7 +319,7 @@ cdef class Plan:
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
         cdef Py_ssize_t slots = (batch + table.lanes - 1) // table.lanes
         self.reserve(slots)
-        self.run.batch, self.run.slots = batch, slots
+        self.run.batch, self.run.slots, self.run.span = batch, slots, 1
         self.run.input, self.run.output = &x[0, 0], &y[0, 0]
         with nogil:
             run_stages(self.forward_stages.stages, self.forward_stages.count, &self.run, threads)

@@ -1,8 +1,14 @@
 /* What a plan is made of: operations, and stages that say who may run beside whom.
  *
- * A *slot* is the memory of LANES samples. All slots look alike, and lie one after the other in
- * the arena. Within a slot a map is [channels][height][width][LANES], perhaps with a border of
- * zeros around each channel that some convolution needs. Offsets and strides count floats.
+ * A *slot* is memory for one or more samples. All slots look alike, and lie one after the other in
+ * the arena. Within a slot a map is [planes][height][width][LANES], perhaps with a border of
+ * zeros around each plane that some convolution needs. The lanes are
+ *
+ *     samples    a slot holds LANES samples, and a plane is one channel
+ *     channels   a slot holds one sample, and a plane is LANES channels; those that the map does
+ *                not have are 0
+ *
+ * A plan is of one kind or the other. Offsets and strides count floats.
  */
 #ifndef MINICNN_ENGINE_H
 #define MINICNN_ENGINE_H
@@ -12,8 +18,8 @@
 
 typedef struct {
     ptrdiff_t offset;                       /* of pixel (0, 0, 0) from the start of the slot */
-    ptrdiff_t channels, height, width;
-    ptrdiff_t plane, row;                   /* from channel to channel, from row to row */
+    ptrdiff_t channels, height, width;      /* channels: planes */
+    ptrdiff_t plane, row;                   /* from plane to plane, from row to row */
 } map;
 
 /* The positions of a kernel that one set of output pixels needs, as `weighted_sum` wants them. */
@@ -54,9 +60,12 @@ typedef struct {
 /* One run of a plan. */
 typedef struct {
     float *arena;                           /* (slots, slot_stride) */
-    ptrdiff_t slot_stride, batch, slots;    /* slots in use: batch / LANES, rounded up */
-    float *partials;                        /* (slots, partial_stride): conv gradients */
+    ptrdiff_t slot_stride, batch, slots;    /* slots in use */
+    ptrdiff_t span;                         /* slots of one item, which share private gradients */
+    float *partials;                        /* (slots / span rounded up, partial_stride) */
     ptrdiff_t partial_stride;
+    float *scratch;                         /* (threads, scratch_stride) */
+    ptrdiff_t scratch_stride;
     const float *input;                     /* (batch, ...) */
     float *output;                          /* (batch, ...) */
     const float *doutput;                   /* (batch, ...) */
@@ -64,17 +73,20 @@ typedef struct {
 
 typedef void pass(const op *, const run *, ptrdiff_t item);
 
-/* `calls` are made one after the other for each item; items run side by side. Items are slots
- * (count < 0) or blocks of outputs. The next stage waits for all items if `wait`. */
+/* `calls` are made one after the other for each item; items run side by side. Items are `span`
+ * slots (items < 0) or blocks of outputs. Of the slots of an item, `grain` go through all calls
+ * before the next ones; a call takes `every` of them at a time. The next stage waits for all items
+ * if `wait`. */
 typedef struct {
     pass *function;
     const op *op;
+    ptrdiff_t every;
 } call;
 
 typedef struct {
     ptrdiff_t items;
     const call *calls;
-    ptrdiff_t count;
+    ptrdiff_t count, grain;
     int wait;
 } stage;
 
@@ -104,6 +116,9 @@ enum {
 /* The table of the best instruction set of this machine, or of the one called `name` (NULL:
  * best). NULL when it is unknown, or this machine or its system does not support it. */
 const kernel_table *choose_kernels(const char *name);
+
+/* Which of the threads of this run asks. */
+int thread_number(void);
 
 /* All stages in order, on `threads` threads. */
 void run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads);

@@ -17,6 +17,12 @@ INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
     return r->arena + slot * r->slot_stride + m->offset;
 }
 
+/* Memory of this thread; what it holds lasts until the pass that asked for it returns. */
+INLINE float *scratch_of(const run *r)
+{
+    return r->scratch + thread_number() * r->scratch_stride;
+}
+
 INLINE uint8_t *at_bytes(const run *r, ptrdiff_t slot, const op *o)
 {
     return (uint8_t *)(r->arena + slot * r->slot_stride + o->bytes);

@@ -1,18 +1,42 @@
 /* Running the stages of a plan, and choosing among instruction sets. Plain C for any machine. */
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include "engine.h"
+
+static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 /* Calls of one stage for one item. */
 static void run_item(const stage *s, const run *r, ptrdiff_t item)
 {
-    for (ptrdiff_t i = 0; i < s->count; i++)
-        s->calls[i].function(s->calls[i].op, r, item);
+    if (s->items >= 0) {
+        for (ptrdiff_t i = 0; i < s->count; i++)
+            s->calls[i].function(s->calls[i].op, r, item);
+        return;
+    }
+    const ptrdiff_t end = smaller((item + 1) * r->span, r->slots);
+    for (ptrdiff_t first = item * r->span; first < end; first += s->grain) {
+        for (const call *c = s->calls; c < s->calls + s->count; c++) {
+            for (ptrdiff_t slot = first; slot < smaller(first + s->grain, end); slot += c->every)
+                c->function(c->op, r, slot);
+        }
+    }
 }
 
 static ptrdiff_t items_of(const stage *s, const run *r)
 {
-    return s->items < 0 ? r->slots : s->items;
+    return s->items < 0 ? (r->slots + r->span - 1) / r->span : s->items;
+}
+
+int thread_number(void)
+{
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
 }
 
 /* One parallel region for all stages. Who computes an item does not matter to its result. */
