@@ -21,7 +21,7 @@ from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss, Loss
-from .optim import Optimizer, clip_grad_norm
+from .optim import Optimizer, check_owner, clip_grad_norm
 from .threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class Sequential(Chain):
         float
             The batch's loss, before the update. When it is NaN or infinite the parameters
             are left as they are.
+
+        Raises
+        ------
+        ValueError
+            When the optimizer moves another model's parameters, or the data do not fit.
         """
         return self.train_and_count(x, y, loss_fn, optimizer, clip_norm)[0]
 
@@ -97,6 +102,7 @@ class Sequential(Chain):
     ) -> tuple[float, int]:
         """`train_step` that also tells how many samples were classified correctly."""
         x = self.prepare(x)
+        check_owner(optimizer, self, self._values)
         passes = self.passes_for(x)
         logits = passes.forward(x)
         labels = as_labels(y, len(logits))

@@ -43,6 +43,7 @@ class Optimizer:
         self.segments = find_segments(self.parameters)
         self.steps = 0
         self.slots: dict[str, FloatArray] = {}
+        self.owner: FloatArray | None = None  # the block last found to hold the parameters
         self._arrays = [(p.data, p.grad) for p in self.parameters]
 
     # --- what an optimizer defines ---------------------------------------------------------

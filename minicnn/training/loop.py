@@ -18,7 +18,7 @@ from ..arrays import as_float32
 from ..data.batches import batches
 from ..interrupts import signals_deferred
 from ..layers.base import FloatArray, ShapeError
-from ..optim import Optimizer
+from ..optim import check_owner
 from .callbacks import Callback, StopOnNaN
 from .history import History
 from .plan import Model, Plan, Run
@@ -42,7 +42,7 @@ def fit(
         raise ValueError("resume is True, but there is no state_file to resume from; give both")
     run = Run(model, plan)
     model.build(plan.x.shape[1:])
-    _check_optimizer(model, plan.optimizer)
+    check_owner(plan.optimizer, model, None)
     _check_last_batch(run)
     state = None if state_file is None else StateFile(state_file, run, callbacks)
     with _training_mode(model), ExitStack() as closing:
@@ -69,16 +69,6 @@ def _checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
     checks = [callback for callback in callbacks if isinstance(callback, StopOnNaN)]
     others = [callback for callback in callbacks if not isinstance(callback, StopOnNaN)]
     return [*(checks or [StopOnNaN()]), *others]
-
-
-def _check_optimizer(model: Model, optimizer: Optimizer) -> None:
-    own = {id(p) for p in model.parameters()}
-    foreign = [p for p in optimizer.parameters if id(p) not in own]
-    if foreign:
-        raise ValueError(
-            f"the optimizer moves {foreign[0]!r}, which is not this model's; make it from "
-            "model.parameters() of the model that you train"
-        )
 
 
 def _check_last_batch(run: Run) -> None:
