@@ -232,10 +232,10 @@ def test_write_bytes_file_system_without_folder_sync_is_accepted(tmp_path, monke
 # Runs in a process of its own, because forking one that has threads is not safe.
 KILL_AT_EVERY_CALL = """
 import json, os, signal, sys
-from test_durable import NEW, OLD, RecordingOs
+from test_durable import NEW, OLD, RecordingOs, leftovers
 from minicnn.checkpoint import durable
 
-path, results = sys.argv[1] + "/file", []
+path, results, left = sys.argv[1] + "/file", [], []
 
 def kill_at(target):
     def before(number, name):
@@ -257,9 +257,12 @@ while True:
     if not killed:
         break
     results.append("old" if content == OLD else "new" if content == NEW else "broken")
-    for name in os.listdir(sys.argv[1]):
-        assert name == "file" or name.startswith(".minicnn-"), name
-print(json.dumps([results, content == NEW]))
+    left += leftovers(sys.argv[1])
+    durable.write_bytes(path, OLD)
+    for name, size in leftovers(sys.argv[1]):
+        assert size == 0, name
+        os.unlink(f"{sys.argv[1]}/{name}")
+print(json.dumps([results, content == NEW, [size for name, size in left]]))
 """
 
 KILL_AT_RANDOM = """
@@ -294,6 +297,13 @@ print(json.dumps([ROUNDS, inside, broken]))
 """
 
 
+def leftovers(folder):
+    """Names and sizes of temporary files; nothing else may be beside the file."""
+    names = set(os.listdir(folder)) - {"file"}
+    assert all(name.startswith(".minicnn-") and name.endswith(".tmp") for name in names), names
+    return [(name, os.stat(os.path.join(folder, name)).st_size) for name in sorted(names)]
+
+
 def run_script(source, folder):
     done = subprocess.run(
         [sys.executable, "-c", source, str(folder)],
@@ -305,11 +315,13 @@ def run_script(source, folder):
 
 @posix
 def test_write_bytes_killed_at_every_call_leaves_old_or_new(tmp_path):
-    results, completed = run_script(KILL_AT_EVERY_CALL, tmp_path)
+    results, completed, left = run_script(KILL_AT_EVERY_CALL, tmp_path)
     assert completed and "broken" not in results
     # every call up to the rename still finds the old file, every later one the new file
     assert results == sorted(results, reverse=True) and results.count("old") >= 10
     assert results.count("new") >= 2
+    # what was left: nothing written yet, or all; the next save removed the latter
+    assert set(left) == {0, len(NEW)}
 
 
 @posix
@@ -317,6 +329,105 @@ def test_write_bytes_killed_at_random_moments_leaves_a_whole_save(tmp_path):
     rounds, inside, broken = run_script(KILL_AT_RANDOM, tmp_path)
     assert inside >= rounds // 4, "the kills did not land inside saves; the test shows nothing"
     assert broken == 0
+
+
+# --- what killed processes leave behind -----------------------------------------------------------
+
+
+def leave_behind(path, content):
+    """A temporary file as a process that was killed inside a save of `path` leaves it."""
+    left = path.parent / (os.path.basename(durable._temporary_prefix(str(path))) + "0.tmp")
+    left.write_bytes(content)
+    return left
+
+
+@posix
+def test_write_bytes_removes_what_a_killed_save_of_the_same_file_left(tmp_path):
+    left = leave_behind(tmp_path / "file", NEW[:100])
+    durable.write_bytes(tmp_path / "file", NEW)
+    assert os.listdir(tmp_path) == ["file"] and not left.exists()
+
+
+@posix
+def test_write_bytes_leaves_other_files_alone(tmp_path):
+    other = leave_behind(tmp_path / "other", NEW)
+    names = [other.name, ".minicnn-notes", ".minicnn-0123456789abcdef.tmp", "file.tmp"]
+    for name in names[1:]:
+        (tmp_path / name).write_bytes(OLD)
+    durable.write_bytes(tmp_path / "file", NEW)
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "file"])
+
+
+@posix
+@pytest.mark.parametrize("age, kept", [(0, True), (3000, True), (3700, False)])
+def test_write_bytes_keeps_an_empty_file_for_an_hour(tmp_path, age, kept):
+    left = leave_behind(tmp_path / "file", b"")
+    now = left.stat().st_mtime
+    os.utime(left, (now - age, now - age))
+    durable.write_bytes(tmp_path / "file", NEW)
+    assert left.exists() == kept
+
+
+@posix
+@pytest.mark.parametrize("failing", ["listdir", "unlink", "open"])
+def test_write_bytes_saves_although_leftovers_cannot_be_removed(tmp_path, monkeypatch, failing):
+    left = leave_behind(tmp_path / "file", NEW)
+    if failing == "open":
+        left.unlink()
+        left.mkdir()
+    else:
+
+        def refuse(*arguments):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(durable.os, failing, refuse)
+    durable.write_bytes(tmp_path / "file", NEW)
+    monkeypatch.undo()
+    assert (tmp_path / "file").read_bytes() == NEW and left.exists()
+
+
+@posix
+def test_write_bytes_without_locks_saves_and_removes_nothing(tmp_path, monkeypatch):
+    left = leave_behind(tmp_path / "file", NEW)
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(durable.fcntl, "flock", refuse)
+    durable.write_bytes(tmp_path / "file", NEW)
+    monkeypatch.setattr(durable, "fcntl", None)
+    durable.write_bytes(tmp_path / "file", NEW)
+    assert (tmp_path / "file").read_bytes() == NEW and left.exists()
+
+
+SAVE_AND_WAIT = """
+import os, sys, time
+from minicnn.checkpoint import durable
+
+def wait(*arguments):
+    print("inside", flush=True)
+    sys.stdin.readline()
+    return replace(*arguments)
+
+replace = os.replace
+os.replace = wait
+durable.write_bytes(sys.argv[1], b"slow")
+"""
+
+
+@posix
+def test_write_bytes_leaves_the_file_of_a_living_process_alone(tmp_path):
+    path = tmp_path / "file"
+    slow = subprocess.Popen(
+        [sys.executable, "-c", SAVE_AND_WAIT, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert slow.stdout.readline() == "inside\n"
+    durable.write_bytes(path, NEW)
+    assert len(leftovers(tmp_path)) == 1 and path.read_bytes() == NEW
+    slow.communicate("go on\n", timeout=30)
+    assert slow.returncode == 0 and path.read_bytes() == b"slow"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 # --- loss of power ------------------------------------------------------------------------------

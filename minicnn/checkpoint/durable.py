@@ -11,10 +11,18 @@ import errno
 import json
 import os
 import stat
+import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows, where the system protects a file that is being written
+    fcntl = None  # type: ignore[assignment]
+
 _CHUNK = 1 << 20
+_LONG = 3600.0  # seconds; from making a file to locking it takes microseconds
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -24,7 +32,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
     A link is followed: the file it points to is replaced. A replaced file keeps its permissions,
     a new one gets what the umask leaves. A process that is killed inside the call can leave a
-    `.minicnn-*.tmp` file beside the old one; every other failure removes it.
+    `.minicnn-*.tmp` file beside the old one, which the next call with the same path removes;
+    every other failure removes it at once.
 
     Parameters
     ----------
@@ -41,12 +50,14 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         place and whole, but may not survive a loss of power.
     """
     target = os.path.realpath(path)
-    temporary = os.path.join(os.path.dirname(target), f".minicnn-{os.urandom(8).hex()}.tmp")
+    prefix = _temporary_prefix(target)
+    temporary = f"{prefix}{os.urandom(8).hex()}.tmp"
     try:
         mode = _permissions(target)
-        with _opened_folder(os.path.dirname(target)) as folder:
+        with _opened_folder(os.path.dirname(target)) as folder, contextlib.ExitStack() as locks:
+            _sweep(prefix)
             try:
-                _write_new(temporary, data, mode)
+                _write_new(temporary, data, mode, locks)
                 _check_content(temporary, data)
                 os.replace(temporary, target)
             except BaseException:  # Ctrl-C as well: nothing may stay behind
@@ -81,6 +92,52 @@ def is_disk_full(error: OSError) -> bool:
     return error.errno in _NO_SPACE
 
 
+def _temporary_prefix(target: str) -> str:
+    """How the paths of the temporary files of `target` begin: a folder holds many targets."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".minicnn-{zlib.crc32(os.fsencode(name)):08x}-")
+
+
+def _sweep(prefix: str) -> None:
+    """Remove what processes that were killed inside a save of this target have left.
+
+    A process that is alive holds a lock on its temporary file from before the first byte until
+    the rename, and the system takes the lock from a process that dies. So a file that holds
+    bytes and that nobody has locked is a dead one's. Neither age nor the number of a process
+    would tell as much: clocks differ between machines, and numbers between containers. Where
+    there are no locks nothing is removed.
+    """
+    if fcntl is None:
+        return
+    folder, start = os.path.split(prefix)
+    with contextlib.suppress(OSError):  # no reason not to save
+        for name in os.listdir(folder):
+            if name.startswith(start) and name.endswith(".tmp"):
+                _remove_if_left(os.path.join(folder, name))
+
+
+def _remove_if_left(path: str) -> None:
+    """Unlink a temporary file whose writer is dead."""
+    with contextlib.suppress(OSError):  # it may have got its name, or be another user's
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(file.fileno())
+            # An empty one that was just made may be about to be locked.
+            if status.st_size or time.time() - status.st_mtime > _LONG:
+                os.unlink(path)
+
+
+def _lock(descriptor: int, locks: contextlib.ExitStack) -> None:
+    """Mark an open file as being written, until `locks` is closed."""
+    if fcntl is None:
+        return
+    # A copy of the descriptor keeps the lock when the file itself is closed.
+    keeper = os.dup(descriptor)
+    locks.callback(os.close, keeper)
+    with contextlib.suppress(OSError):  # file systems without locks are not swept either
+        fcntl.flock(keeper, fcntl.LOCK_EX)
+
+
 def _permissions(target: str) -> int | None:
     """The permission bits of the file to be replaced, None when there is none yet."""
     try:
@@ -96,12 +153,13 @@ def _permissions(target: str) -> int | None:
     return stat.S_IMODE(mode) & 0o777
 
 
-def _write_new(path: str, data: bytes, mode: int | None) -> None:
-    """Create `path`, write all of `data` and force it to the disk."""
+def _write_new(path: str, data: bytes, mode: int | None, locks: contextlib.ExitStack) -> None:
+    """Create `path`, lock it, write all of `data` and force it to the disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # The umask takes its part from the mode given here, so a new file asks for everything.
     descriptor = os.open(path, flags, 0o666 if mode is None else mode)
     try:
+        _lock(descriptor, locks)
         if mode is not None and stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
             os.chmod(path, mode)
         rest = memoryview(data)
