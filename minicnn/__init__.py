@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .schedulers import ReduceLROnPlateau as ReduceLROnPlateau
     from .schedulers import StepLR as StepLR
     from .training import History as History
+    from .training.callbacks import EMA as EMA
     from .training.callbacks import Callback as Callback
     from .training.callbacks import Checkpoint as Checkpoint
     from .training.callbacks import CSVLog as CSVLog
@@ -72,6 +73,7 @@ _LATER = {
     "CosineAnnealingLR": "schedulers",
     "DataError": "data.errors",
     "DivergedError": "training.callbacks",
+    "EMA": "training.callbacks",
     "EarlyStopping": "training.callbacks",
     "ExponentialLR": "schedulers",
     "History": "training",
@@ -107,6 +109,7 @@ __all__ = [
     "DivergedError",
     "Dropout",
     "Dropout2d",
+    "EMA",
     "EarlyStopping",
     "ExponentialLR",
     "Flatten",

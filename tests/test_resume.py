@@ -72,7 +72,13 @@ def early_stopping(params):
     return optimizer, None, {"callbacks": [mc.EarlyStopping(patience=2)], "seed": 3}
 
 
-RECIPES = [momentum, nesterov_one_cycle, adam, adamw_warmup, plateau, early_stopping]
+def averaged(params):
+    optimizer = mc.SGD(params, lr=0.1, momentum=0.9)
+    stopping = mc.EarlyStopping(patience=EPOCHS)  # goes back to the best average at the end
+    return optimizer, None, {"callbacks": [mc.EMA(0.9), stopping]}
+
+
+RECIPES = [momentum, nesterov_one_cycle, adam, adamw_warmup, plateau, early_stopping, averaged]
 
 
 def train(folder, recipe=momentum, stop=None, epochs=EPOCHS, data=None, **changes):
@@ -235,6 +241,32 @@ def test_comparison_with_a_part_of_the_state_lost_notices_it(spoil, folders):
     assert folder_bytes(parts) != folder_bytes(whole)
 
 
+def zero_trained_weights(tensors, metadata):
+    tensors["callback.0/weights/parameters.0"][:] = 0
+
+
+def change_averaged_statistics(tensors, metadata):
+    tensors["callback.0/weights/buffers.1.running_var"] += 1
+
+
+def forget_updates(tensors, metadata):
+    metadata["callbacks"][0]["updates"] = 0
+
+
+@pytest.mark.parametrize(
+    "spoil", [one_weight, zero_trained_weights, change_averaged_statistics, forget_updates]
+)
+def test_comparison_with_a_part_of_the_average_lost_notices_it(spoil, folders):
+    whole, parts = folders
+    train(whole, averaged)
+    interrupt(parts, averaged)
+    tensors, metadata = checkpoint.read(parts / "last.safetensors")
+    spoil(tensors, metadata)
+    checkpoint.write(parts / "last.safetensors", tensors, metadata)
+    train(parts, averaged, resume=True)
+    assert folder_bytes(parts) != folder_bytes(whole)
+
+
 # --- what is refused -------------------------------------------------------------------------
 
 
@@ -254,6 +286,30 @@ def other_lr(params):
 def other_schedule(params):
     optimizer = mc.SGD(params, lr=0.05, momentum=0.9)
     return optimizer, StepLR(optimizer, 3), {}
+
+
+def other_decay(params):
+    optimizer, schedule, arguments = averaged(params)
+    return optimizer, schedule, {"callbacks": [mc.EMA(0.5), *arguments["callbacks"][1:]]}
+
+
+def test_resume_with_another_decay_of_the_average_is_refused(tmp_path):
+    interrupt(tmp_path, averaged)
+    refuse(
+        tmp_path,
+        "it has [{'decay': 0.9, ",
+        "this run has [{'type': 'EMA', 'decay': 0.5",
+        recipe=other_decay,
+    )
+
+
+def test_resume_with_averages_of_another_shape_is_refused(tmp_path):
+    interrupt(tmp_path, averaged)
+    tensors, metadata = checkpoint.read(tmp_path / "last.safetensors")
+    name = "callback.0/weights/parameters.0"
+    tensors[name] = tensors[name][1:]
+    checkpoint.write(tmp_path / "last.safetensors", tensors, metadata)
+    refuse(tmp_path, "the weights of EMA: 1 of its entries", recipe=averaged)
 
 
 def other_loss(params):

@@ -16,7 +16,7 @@ from ..losses import CrossEntropyLoss
 from ..runs import RunError, RunFolder
 from ..sequential import Sequential
 from ..training import History
-from ..training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+from ..training.callbacks import EMA, Callback, Checkpoint, CSVLog, EarlyStopping
 from .failures import ExitCode, Failure, blaming, os_error_text
 from .photos import nested_hint
 
@@ -44,6 +44,8 @@ class Job:
         settings = self.settings
         optimizer = make_optimizer(settings, self.model)
         callbacks = [CSVLog(run.results), Checkpoint(run.model, monitor=MONITOR)]
+        if settings["ema"] is not None:
+            callbacks.append(EMA(settings["ema"]))
         if settings["patience"] is not None:
             callbacks.append(
                 EarlyStopping(MONITOR, settings["patience"], restore_best_weights=False)

@@ -24,7 +24,7 @@ FORMAT = 1  # of args.json
 NAMES = (
     "data", "arch", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay",
     "label_smoothing", "class_weight", "clip_norm", "val_split", "seed", "patience",
-    "image_size", "on_error",
+    "image_size", "on_error", "ema",
 )  # fmt: skip
 IMAGE_SIZE = "64x64"  # of photos
 IMAGE_SIZES = {"seed": "224x224"}  # architectures that are made for another one

@@ -46,6 +46,8 @@ def add_parser(subparsers: Any) -> None:
     add("--label-smoothing", metavar="X", type=real(0, 1, below=True), help="0 to 1 (0)")
     add("--class-weight", choices=("none", "balanced"), help="balanced: rare classes weigh more")
     add("--clip-norm", metavar="X", type=real(above=True), help="largest norm of the gradient")
+    add("--ema", metavar="DECAY", type=real(0, 1, below=True),
+        help="judge and keep a moving average of the weights, such as 0.999")  # fmt: skip
     add("--val-split", metavar="X", type=real(0, 1, above=True, below=True),
         help="share of the training data that is kept for validation")  # fmt: skip
     add("--image-size", metavar="HxW", type=image_size,

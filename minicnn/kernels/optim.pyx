@@ -2,7 +2,7 @@
 
     param, grad, buffer, exp_avg, exp_avg_sq (n,)
 
-Also the norm that gradient clipping needs.
+Also the norm that gradient clipping needs, and the moving average of parameters.
 """
 
 import numpy as np
@@ -164,3 +164,24 @@ cdef void scale_block(float* x, float factor, Py_ssize_t first, Py_ssize_t last)
     cdef Py_ssize_t i
     for i in range(first, last):
         x[i] *= factor
+
+
+def average_step(float[::1] average not None, const float[::1] value not None, float rate,
+                 num_threads):
+    """average += rate (value - average), in place; rate = 1 - decay. Both are (n,)."""
+    cdef int threads = check_threads(num_threads, <double>average.shape[0])
+    cdef Py_ssize_t n = average.shape[0], block
+    check_shapes((n,), value=value)
+    if n == 0:
+        return
+    for block in prange((n + BLOCK - 1) // BLOCK, nogil=True,
+                        num_threads=threads, use_threads_if=threads > 1):
+        average_block(&average[0], &value[0], rate, block * BLOCK, min((block + 1) * BLOCK, n))
+
+
+cdef void average_block(
+    float* average, const float* value, float rate, Py_ssize_t first, Py_ssize_t last
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(first, last):
+        average[i] += rate * (value[i] - average[i])

@@ -122,6 +122,7 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
         step.make(x, y)
         _tell(callbacks, "on_batch_end", run)
     row = run.logs
+    _tell(callbacks, "on_validation_begin", run)
     trained = time.perf_counter()
     if plan.validation_data is not None:
         found = run.model.evaluate(*plan.validation_data, loss=plan.loss)

@@ -116,6 +116,19 @@ def test_scale_multiplies_every_element_once():
         assert_same_bits(scaled, grad * np.float32(0.3))
 
 
+def test_average_step_ten_steps_equal_oracle():
+    for length in LENGTHS:
+        rng = np.random.default_rng(length)
+        average = normal(rng, length)
+        want, reach = average.astype(np.float64), np.abs(average).astype(np.float64)
+        for step in range(STEPS):
+            value, rate = normal(rng, length), step / STEPS
+            average = run(optim.average_step, InOut(average), value, rate)
+            want = (1 - rate) * want + rate * value
+            reach = np.maximum(reach, np.abs(value))
+        assert_close(average, want, TOLERANCE, reach)
+
+
 def test_clipping_by_norm_and_scale_equals_oracle():
     grads = [normal(np.random.default_rng(seed), 50) for seed in range(3)]
     clipped, norm = reference.clip_grad_norm(grads, 1.0)
@@ -146,7 +159,10 @@ def test_adam_impossible_numbers_are_refused():
             refuse(optim.adam_step, *arrays, *numbers, match=f"{name} must be")
 
 
-@pytest.mark.parametrize("kernel", [optim.sgd_step, optim.adam_step, optim.grad_norm, optim.scale])
+@pytest.mark.parametrize(
+    "kernel",
+    [optim.sgd_step, optim.adam_step, optim.grad_norm, optim.scale, optim.average_step],
+)
 def test_optim_wrong_arrays_and_threads_are_refused(kernel):
     one = np.ones(3, np.float32)
     arguments = {
@@ -154,6 +170,7 @@ def test_optim_wrong_arrays_and_threads_are_refused(kernel):
         optim.adam_step: (InOut(one), one, InOut(one), InOut(one), *adam_arguments(), 1),
         optim.grad_norm: (one,),
         optim.scale: (InOut(one), 0.5),
+        optim.average_step: (InOut(one), one, 0.5),
     }[kernel]
     refuse_wrong_arrays(kernel, *arguments)
     refuse_threads(kernel, *arguments)

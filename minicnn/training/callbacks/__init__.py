@@ -3,6 +3,15 @@
 from .base import Callback
 from .best import Checkpoint, EarlyStopping
 from .csv_log import CSVLog
+from .ema import EMA
 from .stop_on_nan import DivergedError, StopOnNaN
 
-__all__ = ["CSVLog", "Callback", "Checkpoint", "DivergedError", "EarlyStopping", "StopOnNaN"]
+__all__ = [
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "DivergedError",
+    "EMA",
+    "EarlyStopping",
+    "StopOnNaN",
+]

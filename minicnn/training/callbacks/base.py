@@ -24,6 +24,9 @@ class Callback:
     def on_batch_end(self, run: Run) -> None:
         """After every step. Not the place to read a batch's samples; they are gone."""
 
+    def on_validation_begin(self, run: Run) -> None:
+        """After an epoch's last step, before the validation; also when there is none."""
+
     def on_epoch_end(self, run: Run) -> None:
         """After the validation, when the epoch's row is the last one of `run.history`."""
 
