@@ -105,6 +105,48 @@ def test_warmup_hands_over_to_the_start_of_the_next_schedule():
     assert (schedule.t, after.t) == (4, 2)
 
 
+def warm_plateau(optimizer, **arguments):
+    after = ReduceLROnPlateau(optimizer, factor=0.5, patience=0, **arguments)
+    return LinearWarmup(optimizer, 2, start_factor=0.5, after=after, interval="epoch")
+
+
+def warm_plateau_without_metric(optimizer):
+    warm_plateau(optimizer).step()
+
+
+def test_warmup_before_a_plateau_schedule_hands_on_the_metrics_after_it():
+    schedule = warm_plateau(sgd())
+    seen = [schedule.optimizer.lr]
+    for metric in (1.0, 2.0, 3.0, 4.0, 3.5):  # the warm-up looks at none of the first two
+        schedule.step(metric)
+        seen.append(schedule.optimizer.lr)
+    assert seen == pytest.approx([0.2, 0.3, 0.4, 0.4, 0.2, 0.1])
+    assert schedule.needs_metric and schedule.after.best == 3.0
+
+
+def test_warmup_before_a_plateau_schedule_has_its_mode():
+    assert warm_plateau(sgd(), mode="max").mode == "max"
+    assert LinearWarmup(sgd(), 2).mode == "min" and not LinearWarmup(sgd(), 2).needs_metric
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+def test_resumed_warmup_before_a_plateau_goes_on_as_the_uninterrupted_one(steps):
+    metrics = [3.0, 2.0, 1.0, 2.0, 0.5, 0.7, 0.6]
+    rates = []
+    schedule = warm_plateau(sgd())
+    for i, metric in enumerate(metrics):
+        if i == steps:
+            state, lr = json.loads(json.dumps(schedule.state_dict())), schedule.optimizer.lr
+        schedule.step(metric)
+        rates.append(schedule.optimizer.lr)
+    resumed = warm_plateau(sgd(lr=0.123))
+    resumed.load_state_dict(state)
+    resumed.optimizer.lr = lr
+    for metric, rate in zip(metrics[steps:], rates[steps:], strict=True):
+        resumed.step(metric)
+        assert resumed.optimizer.lr == rate
+
+
 def test_one_cycle_rises_peaks_and_falls_to_its_last_rate():
     # The rise ends at step 0.5 * 10 - 1 = 4.
     schedule = OneCycleLR(sgd(), 1.0, 10, pct_start=0.5, div_factor=10, final_div_factor=100)
@@ -397,7 +439,8 @@ def test_load_of_a_wrong_state_changes_nothing(change, message):
         (lambda o: ReduceLROnPlateau(o).step(None), TypeError, "metric is None"),
         (lambda o: ReduceLROnPlateau(o).step(), TypeError, "metric"),
         (lambda o: LinearWarmup(o, 3, start_factor=0.0), ValueError, "start_factor is 0.0"),
-        (lambda o: LinearWarmup(o, 3, after=ReduceLROnPlateau(o)), TypeError, "after is Reduce"),
+        (lambda o: LinearWarmup(o, 3, after=0.1), TypeError, "after is float"),
+        (warm_plateau_without_metric, TypeError, "got no metric"),
         (lambda o: LinearWarmup(o, 3, after=StepLR(o, 1)), ValueError, "interval='batch' to it"),
         (
             lambda o: LinearWarmup(o, 3, after=StepLR(sgd(), 1, interval="batch")),

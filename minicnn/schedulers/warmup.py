@@ -5,7 +5,7 @@ from typing import Any
 
 from ..arguments import real_number, whole_number
 from ..optim import Optimizer
-from .base import TimedSchedule
+from .base import Schedule, TimedSchedule
 
 
 class LinearWarmup(TimedSchedule):
@@ -20,9 +20,10 @@ class LinearWarmup(TimedSchedule):
     total_iters : int
         Steps until the learning rate is at its full value.
     start_factor : float in (0, 1]
-    after : TimedSchedule or None
+    after : Schedule or None
         A schedule of the same optimizer and interval, made before this one. Its step 0 is the
-        end of the warm-up. Only this warm-up is stepped and saved; it takes `after` along.
+        end of the warm-up. Only this warm-up is stepped and saved; it takes `after` along. One
+        that follows a metric sees none of the warm-up's.
     interval : 'epoch' or 'batch'
         'batch' by default, unlike other schedules.
     """
@@ -32,7 +33,7 @@ class LinearWarmup(TimedSchedule):
         optimizer: Optimizer,
         total_iters: int,
         start_factor: float = 1 / 3,
-        after: TimedSchedule | None = None,
+        after: Schedule | None = None,
         *,
         interval: str = "batch",
     ) -> None:
@@ -43,19 +44,41 @@ class LinearWarmup(TimedSchedule):
             _check_after(after, optimizer, interval)
         super().__init__(optimizer, interval)
 
+    @property
+    def needs_metric(self) -> bool:  # type: ignore[override]  # it depends on what comes after
+        """Whether `step` takes the value of a metric."""
+        return self.after is not None and self.after.needs_metric
+
+    @property
+    def mode(self) -> str:
+        """Of a schedule afterwards that follows a metric: whether it should be low or high."""
+        return str(getattr(self.after, "mode", "min"))
+
     def lr_at(self, t: int) -> float:
-        """The learning rate after `t` steps."""
+        """The learning rate after `t` steps; what follows a metric is not counted in."""
         if t < self.total_iters:
             share = t / self.total_iters
             return self.base_lr * (self.start_factor + (1 - self.start_factor) * share)
-        return self.base_lr if self.after is None else self.after.lr_at(t - self.total_iters)
+        if isinstance(self.after, TimedSchedule):
+            return self.after.lr_at(t - self.total_iters)
+        return self.base_lr
 
     def apply(self, t: int) -> None:
-        if self.after is None or t < self.total_iters:
-            super().apply(t)
-        else:
+        if isinstance(self.after, TimedSchedule) and t >= self.total_iters:
             self.after.apply(t - self.total_iters)
             self.after.t = t - self.total_iters
+        else:
+            super().apply(t)
+
+    def step(self, metric: float | None = None) -> None:
+        """Go on to the next learning rate. One set by hand in between is overwritten."""
+        if self.needs_metric and metric is None:
+            raise TypeError("step() got no metric; the schedule after the warm-up follows one")
+        if self.needs_metric and self.t >= self.total_iters:
+            self.after.step(metric)  # type: ignore[union-attr]
+            self.t += 1
+        else:
+            super().step()
 
     def state_dict(self) -> dict[str, Any]:
         after = None if self.after is None else self.after.state_dict()
@@ -80,12 +103,9 @@ class LinearWarmup(TimedSchedule):
             self.after.continue_from(values["after"])
 
 
-def _check_after(after: TimedSchedule, optimizer: Optimizer, interval: str) -> None:
-    if not isinstance(after, TimedSchedule):
-        raise TypeError(
-            f"after is {type(after).__name__}; expected a schedule that depends on the number of "
-            "steps alone"
-        )
+def _check_after(after: Schedule, optimizer: Optimizer, interval: str) -> None:
+    if not isinstance(after, Schedule):
+        raise TypeError(f"after is {type(after).__name__}; expected a schedule")
     if after.optimizer is not optimizer:
         raise ValueError("after belongs to another optimizer; expected the same one")
     if after.interval != interval:
