@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from .training.callbacks import DivergedError as DivergedError
     from .training.callbacks import EarlyStopping as EarlyStopping
     from .training.callbacks import StopOnNaN as StopOnNaN
+    from .training.callbacks import TimeBudget as TimeBudget
+    from .training.lr_finder import LRCurve as LRCurve
+    from .training.lr_finder import lr_find as lr_find
 
 __version__ = "0.1.0"
 
@@ -77,17 +80,20 @@ _LATER = {
     "EarlyStopping": "training.callbacks",
     "ExponentialLR": "schedulers",
     "History": "training",
+    "LRCurve": "training.lr_finder",
     "LinearWarmup": "schedulers",
     "MultiStepLR": "schedulers",
     "OneCycleLR": "schedulers",
     "ReduceLROnPlateau": "schedulers",
     "StepLR": "schedulers",
     "StopOnNaN": "training.callbacks",
+    "TimeBudget": "training.callbacks",
     "datasets": None,
     "explain": None,
     "gradcheck": "gradient_check",
     "interop": None,
     "load": "model_file",
+    "lr_find": "training.lr_finder",
     "metrics": None,
     "show_config": "config",
 }
@@ -117,6 +123,7 @@ __all__ = [
     "GlobalAvgPool2d",
     "History",
     "Identity",
+    "LRCurve",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -135,6 +142,7 @@ __all__ = [
     "StepLR",
     "StopOnNaN",
     "Tanh",
+    "TimeBudget",
     "__version__",
     "clip_grad_norm",
     "datasets",
@@ -144,6 +152,7 @@ __all__ = [
     "inference",
     "interop",
     "load",
+    "lr_find",
     "metrics",
     "set_engine",
     "set_num_threads",

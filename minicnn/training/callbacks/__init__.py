@@ -5,6 +5,7 @@ from .best import Checkpoint, EarlyStopping
 from .csv_log import CSVLog
 from .ema import EMA
 from .stop_on_nan import DivergedError, StopOnNaN
+from .time_budget import TimeBudget
 
 __all__ = [
     "CSVLog",
@@ -14,4 +15,5 @@ __all__ = [
     "EMA",
     "EarlyStopping",
     "StopOnNaN",
+    "TimeBudget",
 ]
