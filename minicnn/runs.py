@@ -10,6 +10,7 @@ summary.json          the figures at the end; its presence says that the run is 
 curves.png, confusion_matrix.png
 """
 
+import contextlib
 import json
 import os
 import re
@@ -82,14 +83,21 @@ def create(out: str | os.PathLike[str] | None = None) -> RunFolder:
     if out is None:
         return _create_next(Path(PARENT))
     folder = Path(out)
-    try:
+    with contextlib.suppress(FileExistsError, NotADirectoryError):
         folder.mkdir(parents=True, exist_ok=True)
-        occupied = any(folder.iterdir())
-    except (FileExistsError, NotADirectoryError):
-        occupied = True
-    if occupied:
-        raise RunError(f"{folder}: exists and is not an empty folder; give a new name with --out")
+    _refuse_occupied(folder)
     return RunFolder(folder)
+
+
+def check_free(out: str | os.PathLike[str] | None) -> None:
+    """Refuse at once what `create` would refuse; nothing is made."""
+    if out is not None and os.path.lexists(out):
+        _refuse_occupied(Path(out))
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise RunError(f"{folder}: exists and is not an empty folder; give a new name with --out")
 
 
 def _create_next(parent: Path) -> RunFolder:

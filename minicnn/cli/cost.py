@@ -1,10 +1,14 @@
-"""What a training will take, counted from the model and the data without running either."""
+"""What a training will take: counted from the model and the data, timed by `pace.py`."""
 
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
+from ..lowering import Passes
 from .job import Job
-from .text import bytes_text
+from .pace import Pace
+from .text import amount, bytes_text, duration
 
 BACKWARD = 2  # multiply-adds of a backward pass for each one of the forward pass
 SLOTS = {"adamw": 2, "adam": 2, "sgd": 1}  # float32 numbers an optimizer keeps per parameter
@@ -12,7 +16,7 @@ SLOTS = {"adamw": 2, "adam": 2, "sgd": 1}  # float32 numbers an optimizer keeps 
 
 @dataclass(frozen=True)
 class Cost:
-    """Figures for one training; bytes and multiply-adds."""
+    """Figures for one training; times are in seconds, None where they could not be measured."""
 
     parameters: int
     multiply_adds_per_image: int
@@ -22,10 +26,26 @@ class Cost:
     model_file_bytes: int
     training_bytes: int
     data_bytes: int
+    seconds_per_step: float | None
+    seconds_per_epoch: float | None  # with the validation
+    judging_seconds: float  # of the best weights, when the training is over
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, int | float | None]:
         """The figures by name."""
         return asdict(self)
+
+    @property
+    def time(self) -> str:
+        """What the training will take, in words."""
+        if self.seconds_per_epoch is None:
+            return "time unknown"
+        whole = duration(self.seconds_per_epoch * self.epochs)
+        return f"about {duration(self.seconds_per_epoch)} an epoch, {whole} in all"
+
+    def line(self) -> str:
+        """The figures on one line."""
+        work = f"{amount(self.multiply_adds_per_image)} multiply-adds an image"
+        return f"{work}  {bytes_text(self.training_bytes + self.data_bytes)}  {self.time}"
 
     def lines(self) -> list[tuple[str, str]]:
         """The figures for people."""
@@ -35,36 +55,63 @@ class Cost:
                        f"{bytes_text(self.data_bytes)} for the data"),
             ("steps", f"{self.steps_per_epoch:,} an epoch, {self.epochs:,} epochs"),
             ("multiply-adds", f"{self.multiply_adds / 1e9:,.1f} billion for the whole training"),
+            ("time", self.time),
         ]  # fmt: skip
 
 
-def cost_of(job: Job) -> Cost:
+def cost_of(job: Job, pace: Pace | None) -> Cost:
     """The cost of a job.
 
-    Counted are weights, gradients, optimizer slots and every layer's output with its gradient
-    for one batch; what kernels need besides is small beside them.
+    Parameters
+    ----------
+    pace : Pace or None
+        What `pace.measure` found.
     """
     shape = job.train.images.shape[1:]
     parameters = sum(p.size for p in job.model.parameters())
-    outputs = forward = 0
+    forward = 0
     for layer in job.model.leaves().values():
         forward += layer.multiply_adds(shape)
         shape = layer.output_shape(shape)
-        outputs += math.prod(shape)
-    batch = min(job.settings["batch_size"], len(job.train.labels))
+    train, validation = len(job.train.labels), len(job.validation.labels)
     epochs = job.settings["epochs"]
-    training = (1 + BACKWARD) * forward * len(job.train.labels) + forward * len(
-        job.validation.labels
-    )
     parts = [part for part in (job.train, job.validation, job.test) if part is not None]
+    epoch, judging = None, 0.0
+    if pace is not None:
+        epoch = pace.step * train / min(job.settings["batch_size"], train) + pace.validation
+        judged = sum(len(part.labels) for part in parts[1:])
+        judging = pace.validation * judged / validation
     return Cost(
         parameters=parameters,
         multiply_adds_per_image=forward,
         steps_per_epoch=job.steps_per_epoch,
         epochs=epochs,
-        multiply_adds=training * epochs,
+        multiply_adds=epochs * forward * ((1 + BACKWARD) * train + validation),
         model_file_bytes=4 * parameters,
-        training_bytes=4 * (parameters * (2 + SLOTS[job.settings["optimizer"]])
-                            + 2 * outputs * batch),
+        training_bytes=training_bytes(job, parameters),
         data_bytes=sum(part.images.nbytes + part.labels.nbytes for part in parts),
-    )  # fmt: skip
+        seconds_per_step=None if pace is None else pace.step,
+        seconds_per_epoch=epoch,
+        judging_seconds=judging,
+    )
+
+
+def training_bytes(job: Job, parameters: int) -> int:
+    """Weights, gradients, what is kept for each weight, and the values of one batch.
+
+    Layer by layer, every output is kept for the backward pass, and of their gradients two at a
+    time; what kernels need besides is small beside them.
+    """
+    settings = job.settings
+    copies = 2 + SLOTS[settings["optimizer"]] + int(settings["ema"] is not None)
+    shape = job.train.images.shape[1:]
+    batch = min(int(settings["batch_size"]), len(job.train.labels))
+    passes = job.model.passes_for(np.zeros((batch, *shape), np.float32))
+    if isinstance(passes, Passes):
+        return 4 * parameters * copies + passes.memory(batch)
+    outputs = [math.prod(shape)]
+    for layer in job.model.leaves().values():
+        shape = layer.output_shape(shape)
+        outputs.append(math.prod(shape))
+    largest = sum(sorted(outputs)[-2:])
+    return 4 * (parameters * copies + batch * (sum(outputs) + largest))

@@ -17,7 +17,9 @@ from .job import MONITOR, Job
 from .text import percent, plural
 
 
-def finish(job: Job, folder: runs.RunFolder, history: History, console: Console) -> dict[str, Any]:
+def finish(
+    job: Job, folder: runs.RunFolder, history: History, stopped: str | None, console: Console
+) -> dict[str, Any]:
     """Evaluate the best weights, draw, and write summary.json, which marks the run complete.
 
     The test data are used here, once, and decide nothing.
@@ -28,6 +30,7 @@ def finish(job: Job, folder: runs.RunFolder, history: History, console: Console)
     summary = {
         "epochs": len(history),
         "best_epoch": best["epoch"],
+        "stopped": stopped,
         "val_loss": best["val_loss"],
         "val_accuracy": val_accuracy,
         "test_accuracy": None,

@@ -1,5 +1,6 @@
 """From settings to the objects that train: data in parts, model, loss, optimizer, schedule."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from .failures import ExitCode, Failure, blaming, os_error_text
 from .photos import nested_hint
 
 MONITOR = "val_accuracy"  # its best epoch is the one that is kept
+RISE = 0.3  # share of OneCycle in which the rate rises, without --warmup
+WARMUP_START = 0.01  # of the full rate, at the first step of a warm-up
 
 
 @dataclass
@@ -39,10 +42,9 @@ class Job:
     def steps_per_epoch(self) -> int:
         return -(-len(self.train.labels) // int(self.settings["batch_size"]))
 
-    def fit(self, run: RunFolder, progress: Callback, resume: bool) -> History:
+    def fit(self, run: RunFolder, more: Sequence[Callback], resume: bool) -> History:
         """Train, leaving all files of the training itself in the run folder."""
         settings = self.settings
-        optimizer = make_optimizer(settings, self.model)
         callbacks = [CSVLog(run.results), Checkpoint(run.model, monitor=MONITOR)]
         if settings["ema"] is not None:
             callbacks.append(EMA(settings["ema"]))
@@ -50,6 +52,19 @@ class Job:
             callbacks.append(
                 EarlyStopping(MONITOR, settings["patience"], restore_best_weights=False)
             )
+        return self.fit_model(
+            make_optimizer(settings, self.model),
+            [*callbacks, *more],
+            validation_data=(self.validation.images, self.validation.labels),
+            state_file=run.last,
+            resume=resume,
+        )
+
+    def fit_model(
+        self, optimizer: optim.Optimizer, callbacks: Sequence[Callback], **options: Any
+    ) -> History:
+        """`model.fit` as the settings say; `options` are the rest of its arguments."""
+        settings = self.settings
         return self.model.fit(
             self.train.images,
             self.train.labels,
@@ -57,13 +72,11 @@ class Job:
             settings["batch_size"],
             optimizer=optimizer,
             loss=make_loss(settings, self.train),
-            validation_data=(self.validation.images, self.validation.labels),
-            callbacks=[*callbacks, progress],
+            callbacks=callbacks,
             schedule=make_schedule(settings, optimizer, self.steps_per_epoch),
             clip_norm=settings["clip_norm"],
             seed=settings["seed"],
-            state_file=run.last,
-            resume=resume,
+            **options,
         )
 
 
@@ -154,17 +167,29 @@ def make_optimizer(settings: dict[str, Any], model: Sequential) -> optim.Optimiz
 def make_schedule(
     settings: dict[str, Any], optimizer: optim.Optimizer, steps_per_epoch: int
 ) -> schedulers.Schedule | None:
-    """The schedule by name; OneCycle and cosine end with the last step of the last epoch."""
-    steps = settings["epochs"] * steps_per_epoch
+    """The schedule by name; OneCycle and cosine end with the last step of the last epoch.
+
+    A warm-up takes its epochs from the front: it is the rise of OneCycle, and a straight line up
+    before the others, which follow the epochs where these do (plateau).
+    """
+    epochs, warmup = settings["epochs"], settings["warmup"]
+    steps, warm = epochs * steps_per_epoch, warmup * steps_per_epoch
     name = settings["schedule"]
     if name == "onecycle":
         # Its momentum cycle would fight the fixed momentum that the recipes were chosen with.
-        return schedulers.OneCycleLR(optimizer, settings["lr"], steps, cycle_momentum=False)
+        share = warmup / epochs if warmup else RISE
+        return schedulers.OneCycleLR(
+            optimizer, settings["lr"], steps, pct_start=share, cycle_momentum=False
+        )
+    after: schedulers.Schedule | None = None
     if name == "cosine":
-        return schedulers.CosineAnnealingLR(optimizer, steps, interval="batch")
-    if name == "plateau":
-        return schedulers.ReduceLROnPlateau(optimizer, patience=3)
-    return None
+        after = schedulers.CosineAnnealingLR(optimizer, steps - warm, interval="batch")
+    elif name == "plateau":
+        after = schedulers.ReduceLROnPlateau(optimizer, patience=3)
+        if warmup:
+            first = 1 / (warmup + 1)
+            return schedulers.LinearWarmup(optimizer, warmup, first, after, interval="epoch")
+    return schedulers.LinearWarmup(optimizer, warm, WARMUP_START, after) if warmup else after
 
 
 def make_loss(settings: dict[str, Any], train: Dataset) -> CrossEntropyLoss:

@@ -29,6 +29,7 @@ class Progress(Callback):
         self.epoch = 0  # finished epochs
         self.best: float | None = None
         self.best_epoch = 0
+        self.stop_reason: str | None = None  # when it ended before the last planned epoch
         self._bar: Any = None
 
     def on_train_begin(self, run: "Run") -> None:
@@ -71,6 +72,14 @@ class Progress(Callback):
             f"val_acc {percent(row['val_accuracy']):>8}  {row['seconds']:5.1f} s"
             f"{'  *best' if best else ''}"
         )
+        self._say(line)
+
+    def on_train_end(self, run: "Run") -> None:
+        self.stop_reason = run.stop_reason
+        if run.stop_reason is not None:
+            self._say(f"  stopped {run.stop_reason}")
+
+    def _say(self, line: str) -> None:
         if self._bar is None:
             self.console.say(line)
         else:

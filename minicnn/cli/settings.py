@@ -24,8 +24,9 @@ FORMAT = 1  # of args.json
 NAMES = (
     "data", "arch", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay",
     "label_smoothing", "class_weight", "clip_norm", "val_split", "seed", "patience",
-    "image_size", "on_error", "ema",
+    "image_size", "on_error", "ema", "warmup", "time_budget",
 )  # fmt: skip
+AUTO_LR = ("lr", "auto")  # args.json has the rate that was found
 IMAGE_SIZE = "64x64"  # of photos
 IMAGE_SIZES = {"seed": "224x224"}  # architectures that are made for another one
 
@@ -55,6 +56,7 @@ def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
         "class_weight": "none",
         "val_split": 0.1 if many else 0.2,
         "seed": 0,
+        "warmup": 0,
     }
     if splits.photos is not None:
         height, width = splits.photos.size
@@ -63,6 +65,12 @@ def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
     optimizer = settings["optimizer"]
     settings.setdefault("lr", LEARNING_RATES[optimizer])
     settings.setdefault("weight_decay", WEIGHT_DECAYS[optimizer])
+    if settings["warmup"] >= settings["epochs"]:
+        raise Failure(
+            ExitCode.USAGE,
+            f"error: --warmup {settings['warmup']} leaves nothing of {settings['epochs']} epochs; "
+            "give fewer, or more --epochs",
+        )
     return {"format": FORMAT} | {name: settings.get(name) for name in NAMES}
 
 
@@ -91,7 +99,7 @@ def of_run(run: RunFolder, arguments: argparse.Namespace) -> dict[str, Any]:
     conflicts = [
         f"{_option(name)} {value} (the run has {settings[name]})"
         for name, value in typed.items()
-        if value is not None and value != settings[name]
+        if value is not None and value != settings[name] and (name, value) != AUTO_LR
     ]
     if arguments.out is not None:
         conflicts.append(f"--out {arguments.out} (a run stays in its folder)")

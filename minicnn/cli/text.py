@@ -38,6 +38,21 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def amount(count: float) -> str:
+    """4,992, 1.38 M, 2.50 G."""
+    if count < 1e5:
+        return f"{count:,.0f}"
+    return f"{count / 1e6:,.2f} M" if count < 1e9 else f"{count / 1e9:,.2f} G"
+
+
+def duration(seconds: float) -> str:
+    """0.25 s, 12 s, 3.4 min, 2.1 h."""
+    if seconds < 59.5:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 59.95 else f"{minutes / 60:.1f} h"
+
+
 def table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Rows in columns; the first `left` columns start, the others end at a common position."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

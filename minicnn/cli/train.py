@@ -1,7 +1,8 @@
 """`minicnn train`: from data to a run folder."""
 
 import argparse
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import settings as defaults
@@ -16,11 +17,12 @@ from .photos import (
     note_passed_over,
 )
 from .signals import Terminated
-from .values import image_size, real, whole
+from .values import image_size, learning_rate, real, whole
 
 if TYPE_CHECKING:
     from ..data.dataset import Splits
     from ..runs import RunFolder
+    from ..training import Callback
     from .job import Job
     from .progress import Progress
 
@@ -40,8 +42,9 @@ def add_parser(subparsers: Any) -> None:
     add("--epochs", metavar="N", type=whole(1), help="passes over the training data")
     add("--batch-size", metavar="N", type=whole(1), help="images per step (64)")
     add("--optimizer", choices=defaults.OPTIMIZERS, help="default: adamw")
-    add("--lr", metavar="X", type=real(above=True), help="(largest) learning rate")
+    add("--lr", metavar="X", type=learning_rate, help="(largest) learning rate; auto: find one")
     add("--schedule", choices=defaults.SCHEDULES, help="default: onecycle")
+    add("--warmup", metavar="N", type=whole(0), help="epochs in which the rate rises")
     add("--weight-decay", metavar="X", type=real(), help="0.01 for adamw, 0.0005 for sgd")
     add("--label-smoothing", metavar="X", type=real(0, 1, below=True), help="0 to 1 (0)")
     add("--class-weight", choices=("none", "balanced"), help="balanced: rare classes weigh more")
@@ -56,6 +59,8 @@ def add_parser(subparsers: Any) -> None:
         help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
     add("--patience", metavar="N", type=whole(1),
         help="stop after N epochs without a better validation accuracy")  # fmt: skip
+    add("--time-budget", metavar="MINUTES", type=real(above=True),
+        help="end in time: begin no epoch that would not fit")  # fmt: skip
     add("--seed", metavar="N", type=whole(0, 2**64 - 1), help="decides all that is random (0)")
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
     add("--out", metavar="DIR", help="run folder to make (default: runs/train-001, -002, …)")
@@ -78,10 +83,13 @@ def architecture(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, or with --dry-run show what would be trained."""
+    began = time.perf_counter()
     console = Console(arguments.json, arguments.quiet)
     if arguments.resume is not None:
-        return _resume(arguments, console)
+        return _resume(arguments, console, began)
+    from .folder import check_free, new_folder
     from .job import new_job
+    from .prepare import prepare
 
     splits = _open(arguments.data, vars(arguments), console)
     typed = {name: getattr(arguments, name) for name in ("image_size", "on_error")}
@@ -94,9 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         code = _show_plan(job, console)
     else:
-        folder = _new_folder(job, arguments)
+        check_free(arguments.out)
         _show_header(job, console)
-        code = _train(job, folder, console, resume=False)
+        budget = prepare(job, console, began)
+        code = _train(job, new_folder(job, arguments), console, budget, resume=False)
     list_left_out(job.photos, console)
     return code
 
@@ -113,9 +122,10 @@ def _open(data: str | None, options: Mapping[str, Any], console: Console) -> "Sp
     return splits
 
 
-def _resume(arguments: argparse.Namespace, console: Console) -> int:
+def _resume(arguments: argparse.Namespace, console: Console, began: float) -> int:
     from .. import runs
     from .job import old_job
+    from .prepare import prepare
 
     if arguments.dry_run:
         raise Failure(ExitCode.USAGE, "error: --dry-run shows a new run; leave out --resume")
@@ -128,39 +138,27 @@ def _resume(arguments: argparse.Namespace, console: Console) -> int:
             return ExitCode.DONE
     job = old_job(settings, _open(settings["data"], settings, console), folder)
     _show_header(job, console)
-    code = _train(job, folder, console, resume=True)
+    budget = prepare(job, console, began, folder)
+    code = _train(job, folder, console, budget, resume=True)
     list_left_out(job.photos, console)
     return code
 
 
-def _new_folder(job: "Job", arguments: argparse.Namespace) -> "RunFolder":
-    """A run folder with all that is known before the first step."""
-    from datetime import UTC, datetime
-
-    from .. import runs
-    from ..config import environment
-
-    try:
-        folder = runs.create(arguments.out)
-    except runs.RunError as error:
-        raise Failure(ExitCode.USAGE, f"error: {error}") from error
-    runs.write_json(folder.arguments, job.settings)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    facts = {**environment(), "started": started, "command": arguments.command}
-    runs.write_json(folder.environment, facts)
-    runs.write_json(folder.classes, job.model.classes)
-    return folder
-
-
-def _train(job: "Job", folder: "RunFolder", console: Console, resume: bool) -> int:
+def _train(
+    job: "Job",
+    folder: "RunFolder",
+    console: Console,
+    budget: "Sequence[Callback]",
+    resume: bool,
+) -> int:
     from .finish import finish
     from .job import MONITOR
     from .progress import Progress
 
     progress = Progress(console, MONITOR)
     try:
-        history = _fit(job, folder, progress, resume)
-        summary = finish(job, folder, history, console)
+        history = _fit(job, folder, progress, budget, resume)
+        summary = finish(job, folder, history, progress.stop_reason, console)
     except KeyboardInterrupt:
         raise _stopped(ExitCode.INTERRUPTED, "Ctrl-C", folder, progress) from None
     except Terminated:
@@ -173,13 +171,19 @@ def _train(job: "Job", folder: "RunFolder", console: Console, resume: bool) -> i
     return ExitCode.DONE
 
 
-def _fit(job: "Job", folder: "RunFolder", progress: "Progress", resume: bool) -> Any:
+def _fit(
+    job: "Job",
+    folder: "RunFolder",
+    progress: "Progress",
+    budget: "Sequence[Callback]",
+    resume: bool,
+) -> Any:
     from ..checkpoint import CheckpointError
     from ..layers import ShapeError
     from ..training.callbacks import DivergedError
 
     try:
-        return job.fit(folder, progress, resume)
+        return job.fit(folder, [*budget, progress], resume)
     except DivergedError as error:
         kept = (
             f"{folder.model} keeps the weights of epoch {progress.best_epoch}"
@@ -230,10 +234,13 @@ def _show_header(job: "Job", console: Console) -> None:
 def _show_plan(job: "Job", console: Console) -> int:
     """--dry-run: data, model and cost are the result, so they go to stdout."""
     from .cost import cost_of
+    from .pace import measure
+    from .prepare import settle_lr
 
     if not console.as_json:
         _show_header(job, console)
-    cost = cost_of(job)
+    settle_lr(job, console)
+    cost = cost_of(job, measure(job))
     console.result(str(job.model.summary()))
     console.result("\n".join(f"{name:<16}{value}" for name, value in cost.lines()))
     console.result_object(

@@ -50,6 +50,16 @@ def real(
     return parse
 
 
+def learning_rate(text: str) -> float | str:
+    """A number above 0, or 'auto'."""
+    if text == "auto":
+        return text
+    try:
+        return real(above=True)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
 def image_size(text: str) -> str:
     """HEIGHTxWIDTH, or one number for a square, in its one spelling: '64' becomes '64x64'."""
     sides = text.lower().split("x")

@@ -49,6 +49,10 @@ class Passes:
         chunk = batch if self.training else min(batch, self.chunk())
         return -(-chunk // LANES) * self.slot_bytes <= LARGEST
 
+    def memory(self, batch: int) -> int:
+        """Bytes that training on a batch of so many samples takes, besides the parameters."""
+        return -(-batch // LANES) * self.slot_bytes
+
     def chunk(self) -> int:
         """Samples that prediction takes at a time."""
         return LANES * max(4, get_num_threads())

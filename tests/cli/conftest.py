@@ -37,6 +37,18 @@ def cheap_pictures(request, monkeypatch):
 
 
 @pytest.fixture
+def real_pace():
+    """Asked for by the tests that want the cost of a training timed."""
+
+
+@pytest.fixture(autouse=True)
+def no_pace(request, monkeypatch):
+    """Tests that count training steps mean those of the training."""
+    if "real_pace" not in request.fixturenames:
+        monkeypatch.setattr("minicnn.cli.prepare.measure", lambda job: None)
+
+
+@pytest.fixture
 def data(tmp_path, monkeypatch):
     """data.npz in the current folder, which is empty but for it; returns its name."""
     monkeypatch.chdir(tmp_path)

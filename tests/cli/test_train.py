@@ -33,10 +33,11 @@ def test_train_prints_header_one_line_an_epoch_and_the_next_command(data, comman
     lines = err.splitlines()
     assert lines[0] == "  data    data.npz  60 images  6×6 grey  3 classes  (train 48 / val 12)"
     assert lines[1] == f"  model   mlp  5,123 parameters  1 thread, {isa()}"
-    assert [line.split()[:2] for line in lines[2:4]] == [["epoch", "1/2"], ["epoch", "2/2"]]
-    assert lines[2].endswith("*best")
-    assert lines[4].startswith("  next    minicnn evaluate runs/train-001")
-    assert len(lines) == 5
+    assert lines[2].startswith("  cost    4,992 multiply-adds an image  ")
+    assert [line.split()[:2] for line in lines[3:5]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert lines[3].endswith("*best")
+    assert lines[5].startswith("  next    minicnn evaluate runs/train-001")
+    assert len(lines) == 6
     assert len(out.splitlines()) == 2  # result, saved
 
 
@@ -159,6 +160,7 @@ def test_train_dry_run_json_counts_the_work(data, command):
     assert cost["multiply_adds_per_image"] == per_image
     assert cost["multiply_adds"] == 2 * per_image * (3 * 48 + 12)
     assert cost["parameters"] == 36 * 128 + 128 + 128 * 3 + 3
+    assert 0 < cost["seconds_per_step"] < cost["seconds_per_epoch"] < 60
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
