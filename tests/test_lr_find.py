@@ -55,6 +55,13 @@ def test_lr_find_between_two_steps_changes_nothing_in_the_next():
     assert results[0] == results[1]
 
 
+def test_lr_find_leaves_a_layer_in_the_mode_that_it_has_by_itself():
+    model, optimizer = trained()
+    model[1].eval()  # a frozen BatchNorm
+    mc.lr_find(model, *digits()[0], optimizer=optimizer)
+    assert [layer.training for layer in model] == [True, False, True, True, True, True]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_rehearsal_that_ends_with_an_error_leaves_no_trace(error):
     model, optimizer = trained()

