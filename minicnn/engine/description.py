@@ -13,7 +13,11 @@ Border = tuple[int, int, int, int]  # rows above, below, columns to the left, to
 
 
 class Map(NamedTuple):
-    """A feature map within a slot: [channels][height][width][LANES]."""
+    """A feature map within a slot: [planes][height][width][LANES].
+
+    A plane is one channel where the lanes are samples, LANES of them where the lanes are
+    channels; a planar map has one channel a plane and one value a pixel.
+    """
 
     offset: int
     channels: int
@@ -60,6 +64,12 @@ class Operation:
     whole_channels: bool = False
     slope: float = 0.0
     group: int = 1  # slots that its kernels take at a time
+    inputs: int = 0
+    outputs: int = 0
+    planar: bool = False
+    gradient_run: int = 1
+    packed: int = 0  # floats
+    packed_back: int = 0
 
 
 class Stage(NamedTuple):
@@ -85,14 +95,19 @@ class Memory:
         self.used += -(-floats // 16) * 16
         return start
 
-    def map(self, shape: tuple[int, int, int], border: Border = (0, 0, 0, 0)) -> Map:
-        """A new map of `shape` (C, H, W) with zeros around each channel."""
-        channels, height, width = shape
+    def map(
+        self, shape: tuple[int, int, int], border: Border = (0, 0, 0, 0), pixel: int = LANES
+    ) -> Map:
+        """A new map of `shape` (planes, H, W) with zeros around each plane.
+
+        `pixel` is the number of values at a place: LANES, or 1 in a planar map.
+        """
+        planes, height, width = shape
         above, below, left, right = border
-        row = (width + left + right) * LANES
+        row = (width + left + right) * pixel
         plane = (height + above + below) * row
-        offset = self.take(channels * plane) + above * row + left * LANES
-        return Map(offset, channels, height, width, plane, row)
+        offset = self.take(planes * plane) + above * row + left * pixel
+        return Map(offset, planes, height, width, plane, row)
 
     @property
     def slot_floats(self) -> int:

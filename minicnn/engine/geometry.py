@@ -57,19 +57,20 @@ def positions(c: Convolution, axis: int, rest: int) -> list[tuple[int, int]]:
     return found
 
 
-def forward_taps(c: Convolution, x: Map) -> Taps:
-    """Every position of the kernel, in the order of the weight."""
+def forward_taps(c: Convolution, x: Map, pixel: int = LANES) -> Taps:
+    """Every position of the kernel, in the order of the weight. `pixel`: floats from one pixel
+    of x to the next."""
     offsets = [
-        (i * c.dilation[0] - c.padding[0]) * x.row + (j * c.dilation[1] - c.padding[1]) * LANES
+        (i * c.dilation[0] - c.padding[0]) * x.row + (j * c.dilation[1] - c.padding[1]) * pixel
         for i in range(c.kernel[0])
         for j in range(c.kernel[1])
     ]
     return Taps(offsets, list(range(len(offsets))), (0, 0))
 
 
-def weight_taps(c: Convolution, x: Map, channels: int) -> list[int]:
+def weight_taps(c: Convolution, x: Map, channels: int, pixel: int = LANES) -> list[int]:
     """The same for all channels of a group: where each weight meets x."""
-    taps = forward_taps(c, x).x
+    taps = forward_taps(c, x, pixel).x
     return [channel * x.plane + offset for channel in range(channels) for offset in taps]
 
 

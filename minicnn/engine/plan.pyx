@@ -36,6 +36,10 @@ cdef extern from "csrc/engine.h" nogil:
         const Py_ssize_t* weight_taps
         Py_ssize_t partial, bytes
         int count_include_pad
+        Py_ssize_t group, inputs, outputs, gradient_run
+        int planar
+        float* packed
+        float* packed_back
         float* running_mean
         float* running_var
         double* statistics
@@ -48,7 +52,7 @@ cdef extern from "csrc/engine.h" nogil:
 
     ctypedef struct c_run "run":
         float* arena
-        Py_ssize_t slot_stride, batch, slots, span
+        Py_ssize_t slot_stride, batch, slots, items
         float* partials
         Py_ssize_t partial_stride
         float* scratch
@@ -116,7 +120,13 @@ BLOCKS = {
     "linear_backward_weight": LINEAR_VECTORS * table.lanes,
     "linear_backward_input": LINEAR_INPUTS,
     "sum_partials": PARTIAL_BLOCK,
+    "channel_pack_forward": table.lanes,
+    "channel_pack_backward": table.lanes,
+    "channel_sum_partials": table.lanes,
+    "channel_batchnorm_combine": table.lanes,
+    "channel_batchnorm_gradient_combine": table.lanes,
 }
+ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
 
 
 def supported(str name):
@@ -164,8 +174,10 @@ cdef class Plan:
     ----------
     operations : list of engine.description.Operation
     forward, backward : list of engine.description.Stage
-    slot_floats, partial_floats : int
-        Size of a slot, and of its private gradients.
+    slot_floats, slot_samples : int
+        Size of a slot, and the samples it holds: LANES, or 1 where the lanes are channels.
+    partial_floats : int
+        Size of the private gradients of an item.
     output_size : int
         Values of one sample of the output.
     """
@@ -175,14 +187,15 @@ cdef class Plan:
     cdef Stages forward_stages, backward_stages
     cdef c_run run
     cdef list operations, kept
-    cdef Py_ssize_t capacity, input_size, output_size
+    cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
 
     def __cinit__(self):
         self.kept = []
 
-    def __init__(self, operations, forward, backward, slot_floats, partial_floats,
+    def __init__(self, operations, forward, backward, slot_floats, slot_samples, partial_floats,
                  input_size, output_size):
         self.operations = list(operations)
+        self.slot_samples = slot_samples
         self.input_size, self.output_size = input_size, output_size
         self.run.slot_stride = slot_floats
         self.run.partial_stride = partial_floats
@@ -215,6 +228,10 @@ cdef class Plan:
         op.groups, op.count_include_pad = operation.groups, operation.count_include_pad
         op.partial, op.bytes = operation.partial, operation.bytes
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
+        op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
+        op.planar, op.gradient_run = operation.planar, operation.gradient_run
+        op.packed = self.zeros(operation.packed)
+        op.packed_back = self.zeros(operation.packed_back)
         if operation.forward_taps is not None:
             self.fill_taps(&op.forward_taps, operation.forward_taps)
             op.weight_taps = self.offsets(operation.weight_taps)
@@ -225,7 +242,7 @@ cdef class Plan:
         op.running_mean = self.floats(operation.running_mean)
         op.running_var = self.floats(operation.running_var)
         if operation.running_mean is not None:
-            op.statistics = self.doubles(np.zeros(2 * op.x.channels))
+            op.statistics = self.doubles(aligned_doubles(4 * op.x.channels * table.lanes))
 
     cdef c_map c_map_of(self, m):
         cdef c_map result = c_map(0, 0, 0, 0, 0, 0)
@@ -250,6 +267,12 @@ cdef class Plan:
         cdef float[::1] array = given.reshape(-1)
         self.kept.append(array)
         return &array[0]
+
+    cdef float* zeros(self, Py_ssize_t count):
+        """`count` floats that last as long as the plan; NULL for none."""
+        cdef float[::1] array = aligned_zeros(count)
+        self.kept.append(array)
+        return &array[0] if count else NULL
 
     cdef double* doubles(self, double[::1] array):
         self.kept.append(array)
@@ -296,17 +319,21 @@ cdef class Plan:
         if slots <= self.capacity:
             return
         cdef float[::1] arena = aligned_zeros(slots * self.run.slot_stride)
-        cdef float[::1] partials = aligned_zeros(slots * self.run.partial_stride)
+        cdef float[::1] partials = aligned_zeros(self.items(slots) * self.run.partial_stride)
         cdef double[::1] sums
         cdef list memory = [arena, partials]
         self.run.arena, self.run.partials = &arena[0], &partials[0]
         for i, operation in enumerate(self.operations):
             if operation.running_mean is not None:
-                sums = np.zeros(slots * 2 * operation.x.channels)
+                sums = aligned_doubles(slots * 2 * operation.x.channels * table.lanes)
                 memory.append(sums)
                 self.ops[<Py_ssize_t>i].sums = &sums[0]
         self.kept = [k for k in self.kept if not isinstance(k, list)] + [memory]
         self.capacity = slots
+
+    cdef Py_ssize_t items(self, Py_ssize_t slots):
+        """Groups of slots: a function of the batch alone, as private gradients depend on it."""
+        return slots if self.slot_samples > 1 else min(slots, <Py_ssize_t>ITEMS)
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -317,9 +344,9 @@ cdef class Plan:
                 or y.shape[0] != batch or threads < 1:
             raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
-        cdef Py_ssize_t slots = (batch + table.lanes - 1) // table.lanes
+        cdef Py_ssize_t slots = (batch + self.slot_samples - 1) // self.slot_samples
         self.reserve(slots)
-        self.run.batch, self.run.slots, self.run.span = batch, slots, 1
+        self.run.batch, self.run.slots, self.run.items = batch, slots, self.items(slots)
         self.run.input, self.run.output = &x[0, 0], &y[0, 0]
         with nogil:
             run_stages(self.forward_stages.stages, self.forward_stages.count, &self.run, threads)
@@ -337,6 +364,13 @@ cdef class Plan:
     cdef check_index(self, Py_ssize_t index):
         if not 0 <= index < len(self.operations):
             raise IndexError(f"there is no operation {index}")
+
+
+cdef double[::1] aligned_doubles(Py_ssize_t count):
+    """`count` zeros that start at a multiple of 128 bytes."""
+    block = np.zeros(count + 16)
+    cdef Py_ssize_t skip = -block.ctypes.data % 128 // 8
+    return block[skip:skip + count]
 
 
 cdef float[::1] aligned_zeros(Py_ssize_t count):

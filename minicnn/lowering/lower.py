@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..engine import LANES
 from ..engine.description import Memory, Operation, Stage
 from ..layers import Layer
 from ..layers.base import Shape
-from .memory import fill, place_values
-from .nodes import Node, make_nodes
-from .stages import Stages
+from . import channels, samples
+from .nodes import Node, make_nodes, with_rows
+from .stages import ChannelStages, SampleStages
 
 
 class Lowered(NamedTuple):
@@ -18,11 +19,14 @@ class Lowered(NamedTuple):
     forward: list[Stage]
     backward: list[Stage]
     slot_floats: int
+    slot_samples: int
     partial_floats: int
     nodes: list[Node]
 
 
-def lower(layers: Sequence[Layer], input_shape: Shape, training: bool) -> Lowered | None:
+def lower(
+    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str
+) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
 
     Parameters
@@ -31,21 +35,31 @@ def lower(layers: Sequence[Layer], input_shape: Shape, training: bool) -> Lowere
         With parameters, and known to fit each other and the input.
     training : bool
         Whether a backward pass will follow.
+    across : {'samples', 'channels'}
+        What lies side by side in a vector.
     """
     nodes = make_nodes(layers, input_shape, training)
+    if across == "channels":
+        nodes = with_rows(nodes) if channels.suits(nodes) else []
     if not nodes:
         return None
+    layout = channels if across == "channels" else samples
     memory = Memory()
-    place_values(nodes, memory, training)
-    partial_floats = 0
+    begin = layout.place_values(nodes, memory, training)
+    partials = 0
     for node in nodes:
-        fill(node, memory)
+        layout.fill(node, memory)
         if node.kind == "conv":
-            node.op.partial = partial_floats
-            partial_floats += sum(p.size for p in node.layer.parameters())
-    end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient)
-    operations = [*(node.op for node in nodes), *(n.copied for n in nodes if n.copied), end]
-    stages = Stages(nodes, operations)
+            node.op.partial = partials
+            partials += layout.partial_floats(node)
+    end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
+    copies = [node.copied for node in nodes if node.copied]
+    operations = [*(node.op for node in nodes), *copies, begin, end]
+    order = ChannelStages if across == "channels" else SampleStages
+    stages = order(nodes, operations)
     forward = stages.forward()
     backward = stages.backward() if training else []
-    return Lowered(operations, forward, backward, memory.slot_floats, partial_floats, nodes)
+    slot_samples = 1 if across == "channels" else LANES
+    return Lowered(
+        operations, forward, backward, memory.slot_floats, slot_samples, partials, nodes
+    )

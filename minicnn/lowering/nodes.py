@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.description import Map, Operation
+from ..engine.geometry import Convolution
 from ..layers import (
     AvgPool2d,
     BatchNorm1d,
@@ -35,6 +36,7 @@ KINDS: dict[type[Layer], str] = {
     GlobalAvgPool2d: "avg_pool", Dropout: "dropout", Dropout2d: "dropout",
     Flatten: "", Identity: "",
 }  # fmt: skip
+FLATTEN = Flatten()
 LEARNERS = ("conv", "linear", "batchnorm")  # have parameters, and can end with a ReLU
 
 Shape3 = tuple[int, int, int]
@@ -89,6 +91,15 @@ def three_axes(shape: Shape) -> Shape3:
     return (shape[0], 1, math.prod(shape[1:]))
 
 
+def convolution(node: Node) -> Convolution:
+    """Sizes of a Conv2d."""
+    stride_h, stride_w, top, left, down, right, _ = node.layer.geometry()
+    return Convolution(
+        node.layer.kernel_size, (stride_h, stride_w), (top, left), (down, right),
+        node.x_shape[1:], node.y.shape[1:],
+    )  # fmt: skip
+
+
 def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> list[Node]:
     """One node for each operation; none when a layer is not covered."""
     if len(input_shape) > 3 or any(refused(layer, training) for layer in layers):
@@ -108,6 +119,36 @@ def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> l
             value = y
         shape = output
     return nodes
+
+
+def with_rows(nodes: list[Node]) -> list[Node]:
+    """The same nodes where Linear, and who reads the output, want one row a sample.
+
+    A map becomes a row by a node of its own. A Dropout in front of it moves behind it, where its
+    units lie side by side.
+    """
+    result: list[Node] = []
+    value = nodes[0].x
+    for node in [*nodes, None]:
+        size = math.prod(value.shape)
+        flat = (size, 1, 1)
+        if (node is None or node.x_shape == flat or node.kind == "linear") and value.shape != flat:
+            if not result:
+                value.shape = flat  # the network's input is a row already
+            else:
+                drop = result.pop() if type(result[-1].layer) is Dropout else None
+                before = drop.x if drop else value
+                row = Value(flat)
+                result.append(Node(FLATTEN, "flatten", before, row, before.shape))
+                value = row
+                if drop:
+                    value = Value(flat)
+                    result.append(Node(drop.layer, "dropout", row, value, flat, drop.op))
+        if node is not None:
+            node.x, node.x_shape = value, value.shape
+            result.append(node)
+            value = node.y
+    return result
 
 
 def operation_kind(layer: Layer) -> str:

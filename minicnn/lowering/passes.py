@@ -10,14 +10,16 @@ from ..engine import LANES, Plan, engine_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Dropout, Layer
 from ..layers.base import FloatArray, Shape, in_inference
 from ..threads import get_num_threads
+from .choice import best_lanes
 from .lower import Lowered, lower
-from .nodes import settings
+from .nodes import make_nodes, settings
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**18  # multiply-adds of a pass that would be over before the other threads woke
 FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
 LARGE = 2**21  # multiply-adds of one sample of such a net
-KEPT = 4  # plans of one model: training and prediction, two shapes each
+ACROSS: str | None = None  # 'samples' or 'channels' for every plan, instead of the better one
+KEPT = 6  # plans of one model: training and prediction, two shapes each
 
 
 class Passes:
@@ -34,20 +36,20 @@ class Passes:
             self.output_shape = layer.output_shape(self.output_shape)
         nodes = enumerate(lowered.nodes)
         self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
-        self.slot_bytes = slot_bytes(lowered)
+        self.slot_bytes, self.slot_samples = slot_bytes(lowered), lowered.slot_samples
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
-            lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
+            lowered.slot_samples, lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
         )  # fmt: skip
         self.lock = threading.Lock()
 
     def fits(self, batch: int) -> bool:
         """Whether the engine is right for this batch: not too few samples, nor too much memory."""
-        if batch <= FEW and self.multiply_adds > LARGE:
+        if batch <= FEW and self.multiply_adds > LARGE and self.slot_samples > 1:
             return False
         chunk = batch if self.training else min(batch, self.chunk())
-        return -(-chunk // LANES) * self.slot_bytes <= LARGEST
+        return -(-chunk // self.slot_samples) * self.slot_bytes <= LARGEST
 
     def memory(self, batch: int) -> int:
         """Bytes that training on a batch of so many samples takes, besides the parameters."""
@@ -114,12 +116,17 @@ class PassCache:
         if not engine_enabled():
             return None
         training = not in_inference()
-        key = (x.shape[1:], training, id(values), *map(settings, layers))
+        shape = x.shape[1:]
+        kinds = tuple(map(settings, layers))
+        if None in kinds:
+            return None
+        across = ACROSS or best_lanes(make_nodes(layers, shape, training), len(x))
+        key = (shape, training, across, id(values), *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:
                     del self.made[next(iter(self.made))]
-                lowered = lower(layers, x.shape[1:], training)
+                lowered = lower(layers, shape, training, across)
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, x.shape[1:], training, lowered)
                 else:

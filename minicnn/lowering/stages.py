@@ -12,11 +12,17 @@ class Stages:
 
     Calls that a slot can make without looking at other slots are collected, so that a slot runs
     through them all while its values are in the caches.
+
+    Parameters
+    ----------
+    nodes : list of Node
+    operations : list of Operation
+        Those of the nodes and, last, of the network's input and of its output.
     """
 
     def __init__(self, nodes: list[Node], operations: list[Operation]):
         self.nodes = nodes
-        self.end = operations[-1]
+        self.begin, self.end = operations[-2:]
         self.index = {id(operation): i for i, operation in enumerate(operations)}
         self.stages: list[Stage] = []
         self.calls: list[tuple[str, int]] = []
@@ -38,42 +44,147 @@ class Stages:
 
     def forward(self) -> list[Stage]:
         self.stages, self.calls = [], []
-        self.slot("read_input", self.nodes[0].op)
+        self.prepare_forward()
         for node in self.nodes:
-            if node.kind == "linear":
-                self.blocks("linear_forward", node.op, node.y.shape[0], wait=True)
-            elif node.kind == "batchnorm" and node.layer.training:
-                self.slot("batchnorm_sums", node.op)
-                self.flush()
-                self.slot("batchnorm_forward", node.op)
-            elif node.kind == "batchnorm":
-                self.slot("batchnorm_eval", node.op)
-            else:
-                self.slot(f"{node.kind}_forward", node.op)
-        self.slot("write_output", self.end)
+            self.forward_of(node)
+        self.finish_forward()
         self.flush()
         return self.stages
 
     def backward(self) -> list[Stage]:
         self.stages, self.calls = [], []
-        self.slot("read_doutput", self.end)
+        self.prepare_backward()
         for node in reversed([n for n in self.nodes if n.op.dy is not None]):
-            if node.copied is not None:
-                self.slot("copy_gradient", node.copied)
-            if node.kind == "linear":
-                inputs = math.prod(node.x_shape)
-                self.blocks("linear_backward_weight", node.op, inputs, wait=node.op.dx is None)
-                if node.op.dx is not None:
-                    self.blocks("linear_backward_input", node.op, inputs, wait=True)
-            elif node.kind == "batchnorm":
-                self.slot("batchnorm_gradient_sums", node.op)
-                self.flush()
-                self.slot("batchnorm_backward", node.op)
-            else:
-                self.slot(f"{node.kind}_backward", node.op)
+            self.backward_of(node)
         self.flush()
         for node in self.nodes:
             if node.kind == "conv":
-                size = sum(p.size for p in node.layer.parameters())
-                self.blocks("sum_partials", node.op, size, wait=False)
+                self.sum_gradients(node)
         return self.stages
+
+    # --- what depends on what the lanes are -----------------------------------------------------
+
+    def prepare_forward(self) -> None:
+        raise NotImplementedError
+
+    def forward_of(self, node: Node) -> None:
+        raise NotImplementedError
+
+    def finish_forward(self) -> None:
+        raise NotImplementedError
+
+    def prepare_backward(self) -> None:
+        raise NotImplementedError
+
+    def backward_of(self, node: Node) -> None:
+        raise NotImplementedError
+
+    def sum_gradients(self, node: Node) -> None:
+        raise NotImplementedError
+
+
+class SampleStages(Stages):
+    """Plans with samples in the lanes."""
+
+    def prepare_forward(self) -> None:
+        self.slot("read_input", self.begin)
+
+    def forward_of(self, node: Node) -> None:
+        if node.kind == "linear":
+            self.blocks("linear_forward", node.op, node.y.shape[0], wait=True)
+        elif node.kind == "batchnorm" and node.layer.training:
+            self.slot("batchnorm_sums", node.op)
+            self.flush()
+            self.slot("batchnorm_forward", node.op)
+        elif node.kind == "batchnorm":
+            self.slot("batchnorm_eval", node.op)
+        else:
+            self.slot(f"{node.kind}_forward", node.op)
+
+    def finish_forward(self) -> None:
+        self.slot("write_output", self.end)
+
+    def prepare_backward(self) -> None:
+        self.slot("read_doutput", self.end)
+
+    def backward_of(self, node: Node) -> None:
+        if node.copied is not None:
+            self.slot("copy_gradient", node.copied)
+        if node.kind == "linear":
+            inputs = math.prod(node.x_shape)
+            self.blocks("linear_backward_weight", node.op, inputs, wait=node.op.dx is None)
+            if node.op.dx is not None:
+                self.blocks("linear_backward_input", node.op, inputs, wait=True)
+        elif node.kind == "batchnorm":
+            self.slot("batchnorm_gradient_sums", node.op)
+            self.flush()
+            self.slot("batchnorm_backward", node.op)
+        else:
+            self.slot(f"{node.kind}_backward", node.op)
+
+    def sum_gradients(self, node: Node) -> None:
+        size = sum(p.size for p in node.layer.parameters())
+        self.blocks("sum_partials", node.op, size, wait=False)
+
+
+class ChannelStages(Stages):
+    """Plans with channels in the lanes."""
+
+    def prepare_forward(self) -> None:
+        for node in self.nodes:
+            if node.kind == "conv":
+                self.blocks("channel_pack_forward", node.op, node.op.outputs, wait=False)
+        self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
+        if self.stages:
+            self.flush()  # the weights must be ready
+
+    def forward_of(self, node: Node) -> None:
+        if node.kind == "linear":
+            self.blocks("rows_forward", node.op, node.y.shape[0], wait=True)
+        elif node.kind == "batchnorm" and node.layer.training:
+            self.slot("channel_batchnorm_sums", node.op)
+            self.blocks("channel_batchnorm_combine", node.op, node.op.outputs, wait=True)
+            self.slot("channel_batchnorm_forward", node.op)
+        elif node.kind == "batchnorm":
+            self.slot("channel_batchnorm_eval", node.op)
+        elif node.kind in ("conv", "dropout"):
+            self.slot(f"channel_{node.kind}_forward", node.op)
+        else:
+            self.slot(f"{node.kind}_forward", node.op)
+
+    def finish_forward(self) -> None:
+        self.slot("write_row", self.end)
+
+    def prepare_backward(self) -> None:
+        for node in self.nodes:
+            if node.kind == "conv" and node.op.dx is not None:
+                self.blocks("channel_pack_backward", node.op, node.op.inputs, wait=False)
+        self.slot("read_drow", self.end)
+        if self.stages:
+            self.flush()
+
+    def backward_of(self, node: Node) -> None:
+        if node.kind == "linear":
+            inputs = node.op.inputs
+            self.blocks("rows_backward_weight", node.op, inputs, wait=node.op.dx is None)
+            if node.op.dx is not None:
+                self.blocks("rows_backward_input", node.op, inputs, wait=True)
+        elif node.kind == "batchnorm":
+            self.slot("channel_batchnorm_gradient_sums", node.op)
+            self.blocks("channel_batchnorm_gradient_combine", node.op, node.op.outputs, wait=True)
+            if node.op.dx is not None:
+                self.slot("channel_batchnorm_backward", node.op)
+        elif node.kind == "conv":
+            self.slot("channel_conv_backward_weight", node.op)
+            if node.op.dx is not None:
+                self.slot("channel_conv_backward_input", node.op)
+        elif node.kind == "dropout":
+            self.slot("channel_dropout_backward", node.op)
+        else:
+            self.slot(f"{node.kind}_backward", node.op)
+
+    def sum_gradients(self, node: Node) -> None:
+        weights = node.op.inputs * math.prod(node.op.kernel)
+        items = -(-weights // BLOCKS["channel_sum_partials"]) + 1  # the last one is the bias
+        size = items * BLOCKS["channel_sum_partials"]
+        self.blocks("channel_sum_partials", node.op, size, wait=False)

@@ -1,5 +1,9 @@
 /* The kernels of one instruction set: this file is compiled once for each, with its flags. */
 #include "batchnorm.c"
+#include "channel_batchnorm.c"
+#include "channel_conv.c"
+#include "channel_layout.c"
+#include "channel_tiles.c"
 #include "conv.c"
 #include "layout.c"
 #include "pointwise.c"
@@ -37,6 +41,27 @@ static const named_pass passes[] = {
     PASS(batchnorm_eval)
     PASS(batchnorm_gradient_sums)
     PASS(batchnorm_backward)
+    PASS(read_planar)
+    PASS(read_channels)
+    PASS(write_row)
+    PASS(read_drow)
+    PASS(flatten_forward)
+    PASS(flatten_backward)
+    PASS(channel_pack_forward)
+    PASS(channel_pack_backward)
+    PASS(channel_conv_forward)
+    PASS(channel_conv_backward_weight)
+    PASS(channel_conv_backward_input)
+    PASS(channel_sum_partials)
+    PASS(channel_batchnorm_sums)
+    PASS(channel_batchnorm_combine)
+    PASS(channel_batchnorm_forward)
+    PASS(channel_batchnorm_eval)
+    PASS(channel_batchnorm_gradient_sums)
+    PASS(channel_batchnorm_gradient_combine)
+    PASS(channel_batchnorm_backward)
+    PASS(channel_dropout_forward)
+    PASS(channel_dropout_backward)
     {NULL, NULL},
 };
 

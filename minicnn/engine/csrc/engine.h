@@ -40,10 +40,17 @@ typedef struct {
     ptrdiff_t input_sets;
     tap_set forward_taps;
     const tap_set *input_taps;              /* (input_sets,), one for each residue of a stride */
-    const ptrdiff_t *weight_taps;           /* (channels / groups * kernel_h * kernel_w,) */
+    const ptrdiff_t *weight_taps;           /* where each weight of a group, or (channels in the
+                                               lanes) of a plane, meets x */
     ptrdiff_t partial;                      /* of this op's gradients within a slot's partials */
     ptrdiff_t bytes;                        /* offset of winners or of a dropout mask */
     int count_include_pad;
+    ptrdiff_t group;                        /* slots that this op's kernels take at a time */
+    /* channels in the lanes */
+    ptrdiff_t inputs, outputs;              /* channels, not counting idle lanes */
+    int planar;                             /* x is as it came: a pixel is one value */
+    ptrdiff_t gradient_run;                 /* planar: weights that meet neighbours in x */
+    float *packed, *packed_back;            /* weights, for forward and for dx */
     /* BatchNorm */
     float *running_mean, *running_var;      /* (channels,) */
     double *statistics;                     /* (2, channels): mean, 1 / deviation of the batch */
@@ -61,8 +68,8 @@ typedef struct {
 typedef struct {
     float *arena;                           /* (slots, slot_stride) */
     ptrdiff_t slot_stride, batch, slots;    /* slots in use */
-    ptrdiff_t span;                         /* slots of one item, which share private gradients */
-    float *partials;                        /* (slots / span rounded up, partial_stride) */
+    ptrdiff_t items;                        /* groups of neighbouring slots; see first_slot */
+    float *partials;                        /* (items, partial_stride): private gradients */
     ptrdiff_t partial_stride;
     float *scratch;                         /* (threads, scratch_stride) */
     ptrdiff_t scratch_stride;
@@ -73,7 +80,7 @@ typedef struct {
 
 typedef void pass(const op *, const run *, ptrdiff_t item);
 
-/* `calls` are made one after the other for each item; items run side by side. Items are `span`
+/* `calls` are made one after the other for each item; items run side by side. Items are groups of
  * slots (items < 0) or blocks of outputs. Of the slots of an item, `grain` go through all calls
  * before the next ones; a call takes `every` of them at a time. The next stage waits for all items
  * if `wait`. */

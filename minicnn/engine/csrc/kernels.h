@@ -2,8 +2,6 @@
 #ifndef MINICNN_KERNELS_H
 #define MINICNN_KERNELS_H
 
-#include <string.h>
-
 #include "engine.h"
 #include "lanes.h"
 #include "tiles.h"
@@ -15,6 +13,13 @@ INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
 {
     return r->arena + slot * r->slot_stride + m->offset;
+}
+
+/* Slots are shared out over the items as evenly as can be. */
+INLINE ptrdiff_t first_slot(const run *r, ptrdiff_t item) { return item * r->slots / r->items; }
+INLINE ptrdiff_t item_of(const run *r, ptrdiff_t slot)
+{
+    return ((slot + 1) * r->items - 1) / r->slots;
 }
 
 /* Memory of this thread; what it holds lasts until the pass that asked for it returns. */

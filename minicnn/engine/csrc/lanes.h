@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
 #error "the engine needs GCC 12 or later, or Clang: older ones lack __builtin_shufflevector"
@@ -49,6 +50,23 @@ INLINE void store(float *p, vec v) { *(vec *)p = v; }
 #define ALL(s) {s, s, s, s}
 #endif
 INLINE vec splat(float s) { return (vec)ALL(s); }
+
+/* `count` values, at most LANES, from or to any address; nothing beyond them is touched. */
+INLINE vec load_some(const float *p, ptrdiff_t count)
+{
+    vec v = splat(0.0f);
+    if (count == LANES)
+        return *(const loose_vec *)p;
+    memcpy(&v, p, count * sizeof *p);
+    return v;
+}
+INLINE void store_some(float *p, vec v, ptrdiff_t count)
+{
+    if (count == LANES)
+        *(loose_vec *)p = v;
+    else
+        memcpy(p, &v, count * sizeof *p);
+}
 
 /* v where the mask is all ones, 0 where it is all zeros. */
 INLINE vec keep(ivec mask, vec v) { return (vec)((ivec)v & mask); }

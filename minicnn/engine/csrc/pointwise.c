@@ -124,3 +124,55 @@ void NAMED(dropout_backward)(const op *o, const run *r, ptrdiff_t slot)
 {
     apply_mask(o, r, slot, &o->dy, &o->dx, o->gate ? &o->x : NULL);
 }
+
+/* --- Dropout with channels in the lanes --------------------------------------------------------- */
+
+/* Units first … first + LANES - 1 of a sample: 1 where a unit stays. */
+static bvec draw_units(const op *o, uint64_t first, uint64_t threshold)
+{
+    const words zero = {0};
+    words counter[4] = {zero, zero + o->stream, zero + (uint32_t)o->step,
+                        zero + (uint32_t)(o->step >> 32)};
+    uint32_t group[LANES];
+    for (int l = 0; l < LANES; l++)
+        group[l] = (uint32_t)((first + l) / 4);
+    memcpy(&counter[0], group, sizeof group);
+    philox(counter, (uint32_t)o->seed, (uint32_t)(o->seed >> 32));
+    uint32_t word[4][LANES];
+    bvec stays;
+    memcpy(word, counter, sizeof word);
+    for (int l = 0; l < LANES; l++)
+        stays[l] = word[(first + l) % 4][l] >= threshold;
+    return stays;
+}
+
+/* A mask of the sample's units, [plane][pixel][LANES]; unit e is in the order of (C, H, W). */
+static void draw_planes(const op *o, ptrdiff_t slot, ptrdiff_t area, uint8_t *mask)
+{
+    const double limit = o->p * 4294967296.0;
+    uint64_t threshold = (uint64_t)limit;
+    threshold += (double)threshold < limit;             /* word >= p, as integers */
+    const ptrdiff_t units = o->outputs * area;
+    for (ptrdiff_t e = 0; e < units; e += LANES) {
+        const bvec stays = draw_units(o, (uint64_t)slot * units + e, threshold);
+        if (area == 1) {
+            *(bvec *)(mask + e) = stays;
+            continue;
+        }
+        for (ptrdiff_t l = 0; l < smaller(LANES, units - e); l++) {
+            const ptrdiff_t c = (e + l) / area, p = (e + l) % area;
+            mask[(c / LANES * area + p) * LANES + c % LANES] = stays[l];
+        }
+    }
+}
+
+void NAMED(channel_dropout_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    draw_planes(o, slot, o->whole_channels ? 1 : o->x.height * o->x.width, at_bytes(r, slot, o));
+    apply_mask(o, r, slot, &o->x, &o->y, NULL);
+}
+
+void NAMED(channel_dropout_backward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    apply_mask(o, r, slot, &o->dy, &o->dx, o->gate ? &o->x : NULL);
+}

@@ -16,8 +16,8 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
             s->calls[i].function(s->calls[i].op, r, item);
         return;
     }
-    const ptrdiff_t end = smaller((item + 1) * r->span, r->slots);
-    for (ptrdiff_t first = item * r->span; first < end; first += s->grain) {
+    const ptrdiff_t end = (item + 1) * r->slots / r->items;
+    for (ptrdiff_t first = item * r->slots / r->items; first < end; first += s->grain) {
         for (const call *c = s->calls; c < s->calls + s->count; c++) {
             for (ptrdiff_t slot = first; slot < smaller(first + s->grain, end); slot += c->every)
                 c->function(c->op, r, slot);
@@ -27,7 +27,7 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
 
 static ptrdiff_t items_of(const stage *s, const run *r)
 {
-    return s->items < 0 ? (r->slots + r->span - 1) / r->span : s->items;
+    return s->items < 0 ? r->items : s->items;
 }
 
 int thread_number(void)

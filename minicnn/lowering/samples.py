@@ -1,21 +1,26 @@
-"""Where values and gradients lie in a slot, and the rest that an operation needs to know."""
+"""Plans with samples in the lanes: where values lie in a slot, and what operations need to know."""
 
 import math
 
 from ..engine import LANES, geometry
 from ..engine.description import Border, Memory, Operation, reshaped
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
-from .nodes import LEARNERS, Node
+from .nodes import LEARNERS, Node, convolution
 
 NO_BORDER = (0, 0, 0, 0)
 
 
-def place_values(nodes: list[Node], memory: Memory, training: bool) -> None:
+def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation:
     """Maps for all values and, in training, for the gradients that somebody needs.
 
     A convolution wants zeros around what it sums over: x, and for dx also dy. They are part of
     the map, so whoever writes the values need not know. Linear writes its dx without gaps, and
     so does who sees x in another shape; then the gradient is copied to where the zeros are.
+
+    Returns
+    -------
+    Operation
+        What reads the network's input.
     """
     first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
     nodes[0].x.map = memory.map(nodes[0].x.shape, border_of_x(nodes[0]))
@@ -33,14 +38,7 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> None:
         if i > first:
             assert node.x.gradient is not None
             node.op.dx, node.op.gate = reshaped(node.x.gradient, node.x_shape), node.x.gate
-
-
-def convolution(node: Node) -> geometry.Convolution:
-    stride_h, stride_w, top, left, down, right, _ = node.layer.geometry()
-    return geometry.Convolution(
-        node.layer.kernel_size, (stride_h, stride_w), (top, left), (down, right),
-        node.x_shape[1:], node.y.shape[1:],
-    )  # fmt: skip
+    return Operation(x=reshaped(nodes[0].x.map, nodes[0].x_shape))
 
 
 def border_of_x(node: Node) -> Border:
@@ -93,3 +91,8 @@ def fill_pool(node: Node) -> None:
     windows = layer.windows()
     op.kernel, op.stride, op.padding = windows[:2], windows[2:4], windows[4:]
     op.count_include_pad = isinstance(layer, AvgPool2d) and layer.count_include_pad
+
+
+def partial_floats(node: Node) -> int:
+    """Size of a convolution's private gradients: those of its weight and bias."""
+    return sum(p.size for p in node.layer.parameters())

@@ -1,0 +1,247 @@
+/* Conv2d with channels in the lanes: y[k] = bias[k] + sum over c of weight[k, c] * x[c].
+ *
+ *     x (C, H, W)   y (K, OH, OW)   weight (K, C, kernel_h, kernel_w), as users see it
+ *
+ * The first convolution of a network may read its input as it came, one channel a plane and one
+ * value a pixel (o->planar). Borders of zeros around x and dy take the place of every test for
+ * the edge of the image.
+ */
+#include "kernels.h"
+#include "channel_tiles.h"
+
+INLINE ptrdiff_t vectors_for(ptrdiff_t channels) { return (channels + LANES - 1) / LANES; }
+INLINE ptrdiff_t taps_of(const op *o) { return o->kernel_h * o->kernel_w; }
+INLINE ptrdiff_t channels_a_plane(const op *o) { return o->planar ? 1 : LANES; }
+INLINE ptrdiff_t floats_a_pixel(const op *o) { return o->planar ? 1 : LANES; }
+
+/* --- 1. weights in the order in which the sums take them: once a step ---------------------------- */
+
+/* Where (c, t) stands among the channels * taps weights of one output. */
+INLINE ptrdiff_t packed_place(
+    ptrdiff_t c, ptrdiff_t t, ptrdiff_t channels, ptrdiff_t taps, ptrdiff_t per_plane)
+{
+    const ptrdiff_t first = c / per_plane * per_plane;
+    return first * taps + t * smaller(per_plane, channels - first) + (c - first);
+}
+
+/* packed [K / LANES][c, t][LANES], then the bias [K / LANES][LANES]. An item is one vector of
+ * outputs. */
+void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
+{
+    const ptrdiff_t taps = taps_of(o), row = o->inputs * taps, first = item * LANES;
+    const ptrdiff_t outputs = smaller(LANES, o->outputs - first);
+    float *packed = o->packed + item * row * LANES;
+    float *bias = o->packed + vectors_for(o->outputs) * row * LANES + first;
+    (void)r;
+    for (ptrdiff_t at = 0; at < row; at += LANES) {
+        const ptrdiff_t count = smaller(LANES, row - at);
+        vec block[LANES];
+        for (int k = 0; k < LANES; k++) {
+            block[k] = splat(0.0f);
+            if (k < outputs)
+                block[k] = load_some(o->weight + (first + k) * row + at, count);
+        }
+        transpose(block);
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const ptrdiff_t c = (at + i) / taps, t = (at + i) % taps;
+            store(packed + packed_place(c, t, o->inputs, taps, channels_a_plane(o)) * LANES,
+                  block[i]);
+        }
+    }
+    store(bias, o->bias ? load_some(o->bias + first, outputs) : splat(0.0f));
+}
+
+/* packed_back [set][C / LANES][k, t of the set][LANES]. An item is one vector of inputs. */
+void NAMED(channel_pack_backward)(const op *o, const run *r, ptrdiff_t item)
+{
+    const ptrdiff_t taps = taps_of(o), first = item * LANES;
+    const ptrdiff_t inputs = smaller(LANES, o->inputs - first);
+    float *of_set = o->packed_back;
+    (void)r;
+    for (ptrdiff_t i = 0; i < o->input_sets; i++) {
+        const tap_set *set = &o->input_taps[i];
+        float *packed = of_set + item * o->outputs * set->count * LANES;
+        for (ptrdiff_t k = 0; k < o->outputs; k++) {
+            for (ptrdiff_t t = 0; t < set->count; t++) {
+                const float *from =
+                    o->weight + (k * o->inputs + first) * taps + set->weight[t];
+                float *to = packed + packed_place(k, t, o->outputs, set->count, LANES) * LANES;
+                for (ptrdiff_t c = 0; c < LANES; c++)
+                    to[c] = c < inputs ? from[c * taps] : 0.0f;
+            }
+        }
+        of_set += vectors_for(o->inputs) * o->outputs * set->count * LANES;
+    }
+}
+
+/* --- 2. forward ------------------------------------------------------------------------------------ */
+
+void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t vectors = vectors_for(o->outputs);
+    const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES;
+    const channel_sum s = {
+        .channels = o->planar ? 1 : o->inputs, .per_plane = LANES, .x_plane = o->x.plane,
+        .x_step = o->stride_w * floats_a_pixel(o),
+        .taps = o->forward_taps.count, .tap_x = o->forward_taps.x,
+        .y_plane = o->y.plane, .y_step = LANES,
+    };
+    const float *x = at_map(r, slot, &o->x), *bias = o->packed + vectors * next_vector;
+    float *y = at_map(r, slot, &o->y);
+    const int most = NAMED(vectors_of_tile)(vectors, o->y.width);
+    for (ptrdiff_t k = 0; k < vectors; k += most) {
+        const int count = (int)smaller(most, vectors - k);
+        for (ptrdiff_t h = 0; h < o->y.height; h++)
+            NAMED(channel_sum_block)(
+                &s, x + h * o->stride_h * o->x.row, o->packed + k * next_vector, bias + k * LANES,
+                y + k * o->y.plane + h * o->y.row, NULL, o->relu, o->y.width, count);
+    }
+}
+
+/* --- 3. backward: dx ------------------------------------------------------------------------------- */
+
+/* The pixels of x whose row and column leave the same rest modulo the stride see the same
+ * positions of the kernel, so each such set is a dense sum over dy. */
+void NAMED(channel_conv_backward_input)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t vectors = vectors_for(o->inputs);
+    const float *dy = at_map(r, slot, &o->dy), *weight = o->packed_back;
+    const float *gate = o->gate ? at_map(r, slot, &o->x) : NULL;
+    float *dx = at_map(r, slot, &o->dx);
+    for (const tap_set *set = o->input_taps; set < o->input_taps + o->input_sets; set++) {
+        const ptrdiff_t next_vector = o->outputs * set->count * LANES;
+        const ptrdiff_t pixels = (o->dx.width - set->first_column + o->stride_w - 1) / o->stride_w;
+        const channel_sum s = {
+            .channels = o->outputs, .per_plane = LANES, .x_plane = o->dy.plane, .x_step = LANES,
+            .taps = set->count, .tap_x = set->x,
+            .y_plane = o->dx.plane, .y_step = o->stride_w * LANES,
+            .gate_plane = o->x.plane, .gate_step = o->stride_w * LANES,
+        };
+        const int most = NAMED(vectors_of_tile)(vectors, pixels);
+        for (ptrdiff_t c = 0; c < vectors; c += most) {
+            const int count = (int)smaller(most, vectors - c);
+            for (ptrdiff_t h = set->first_row, i = 0; h < o->dx.height; h += o->stride_h, i++) {
+                const ptrdiff_t at = set->first_column * LANES;
+                NAMED(channel_sum_block)(
+                    &s, dy + i * o->dy.row, weight + c * next_vector, NULL,
+                    dx + c * o->dx.plane + h * o->dx.row + at,
+                    gate ? gate + c * o->x.plane + h * o->x.row + at : NULL, 0, pixels, count);
+            }
+        }
+        weight += vectors * next_vector;
+    }
+}
+
+/* --- 4. backward: dweight and dbias, summed over the slots of an item ------------------------------ */
+
+/* In memory the gradients are [plane of x][start][run][K / LANES][LANES], then dbias. A plane has
+ * one start for each row of the kernel, whose values lie side by side (planar), or else for each
+ * of its positions, where the channels do. */
+typedef struct {
+    ptrdiff_t planes, starts, run, vectors;
+} gradient_order;
+
+INLINE gradient_order order_of(const op *o)
+{
+    const ptrdiff_t run = o->planar ? o->gradient_run : LANES;
+    return (gradient_order){
+        o->planar ? o->inputs : vectors_for(o->inputs),
+        o->planar ? taps_of(o) / run : taps_of(o), run, vectors_for(o->outputs)};
+}
+
+INLINE ptrdiff_t gradient_place(const op *o, const gradient_order *g, ptrdiff_t c, ptrdiff_t t)
+{
+    if (o->planar)
+        return (c * g->starts + t / g->run) * g->run + t % g->run;
+    return (c / LANES * g->starts + t) * LANES + c % LANES;
+}
+
+static void add_bias_gradients(
+    const op *o, const float *dy, ptrdiff_t rows, ptrdiff_t vectors, float *dbias, int add)
+{
+    const ptrdiff_t end = o->dy.width * LANES, even = o->dy.width / 4 * 4 * LANES;
+    for (ptrdiff_t k = 0; k < vectors; k++) {
+        vec sum[4] = {add ? load(dbias + k * LANES) : splat(0.0f)};
+        sum[1] = sum[2] = sum[3] = splat(0.0f);
+        for (ptrdiff_t h = 0; h < rows; h++) {
+            const float *from = dy + k * o->dy.plane + h * o->dy.row;
+            for (ptrdiff_t w = 0; w < even; w += 4 * LANES) {
+                UNROLL
+                for (int i = 0; i < 4; i++)
+                    sum[i] += load(from + w + i * LANES);
+            }
+            for (ptrdiff_t w = even; w < end; w += LANES)
+                sum[0] += load(from + w);
+        }
+        store(dbias + k * LANES, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+    }
+}
+
+/* Blocks of rows, so that a few planes of dy stay in the nearest cache while all of x meets them. */
+void NAMED(channel_conv_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const gradient_order g = order_of(o);
+    const ptrdiff_t fitting = GRADIENT_BLOCK / (MOST_VECTORS * o->dy.width);
+    const ptrdiff_t block = fitting > 1 ? fitting : 1;
+    const float *x = at_map(r, slot, &o->x), *dy = at_map(r, slot, &o->dy);
+    float *dweight = r->partials + item_of(r, slot) * r->partial_stride + o->partial;
+    float *dbias = dweight + g.planes * g.starts * g.run * g.vectors * LANES;
+    channel_products s = {
+        .width = o->dy.width, .x_row = o->stride_h * o->x.row,
+        .x_step = o->stride_w * floats_a_pixel(o), .dy_plane = o->dy.plane, .dy_row = o->dy.row,
+        .run = g.run, .out_step = g.vectors * LANES,
+    };
+    for (ptrdiff_t h = 0; h < o->dy.height; h += block) {
+        const int add = h > 0 || slot != first_slot(r, item_of(r, slot));
+        s.height = smaller(block, o->dy.height - h);
+        add_bias_gradients(o, dy + h * s.dy_row, s.height, g.vectors, dbias, add);
+        for (ptrdiff_t k = 0; k < g.vectors; k += MOST_VECTORS) {
+            for (ptrdiff_t plane = 0; plane < g.planes; plane++) {
+                const ptrdiff_t run =
+                    o->planar ? g.run : smaller(LANES, o->inputs - plane * LANES);
+                NAMED(channel_gradient_block)(
+                    &s, dy + h * s.dy_row + k * o->dy.plane,
+                    x + plane * o->x.plane + h * s.x_row, o->weight_taps, g.starts, run,
+                    smaller(MOST_VECTORS, g.vectors - k),
+                    dweight + plane * g.starts * g.run * s.out_step + k * LANES, add);
+            }
+        }
+    }
+}
+
+/* --- 5. the sum over all items, in their order, as users see it ------------------------------------ */
+
+static vec sum_of_items(const run *r, const float *partial)
+{
+    vec sum = load(partial);
+    for (ptrdiff_t i = 1; i < r->items; i++)
+        sum += load(partial + i * r->partial_stride);
+    return sum;
+}
+
+/* An item is LANES of the weights (c, t) for all outputs; the last one is dbias. */
+void NAMED(channel_sum_partials)(const op *o, const run *r, ptrdiff_t item)
+{
+    const gradient_order g = order_of(o);
+    const ptrdiff_t taps = taps_of(o), row = o->inputs * taps, first = item * LANES;
+    const float *partial = r->partials + o->partial;
+    for (ptrdiff_t k = 0; k < g.vectors; k++) {
+        const ptrdiff_t outputs = smaller(LANES, o->outputs - k * LANES);
+        if (first >= row) {
+            const float *dbias = partial + (g.planes * g.starts * g.run * g.vectors + k) * LANES;
+            if (o->dbias)
+                store_some(o->dbias + k * LANES, sum_of_items(r, dbias), outputs);
+            continue;
+        }
+        const ptrdiff_t count = smaller(LANES, row - first);
+        vec block[LANES];
+        for (ptrdiff_t i = 0; i < LANES; i++) {
+            const ptrdiff_t at = first + smaller(i, count - 1);
+            const ptrdiff_t place = gradient_place(o, &g, at / taps, at % taps);
+            block[i] = sum_of_items(r, partial + (place * g.vectors + k) * LANES);
+        }
+        transpose(block);
+        for (ptrdiff_t i = 0; i < outputs; i++)
+            store_some(o->dweight + (k * LANES + i) * row + first, block[i], count);
+    }
+}

@@ -1,0 +1,105 @@
+/* Between the arrays of users, (N, C, H, W), and slots with channels in the lanes.
+ *
+ * The input stays as it came where the first operation can read it so: a convolution, in one
+ * plane for each channel and with the border it wants, or Linear, as one row.
+ */
+#include "kernels.h"
+
+/* The network's input into o->x, whose pixels are single values. */
+void NAMED(read_planar)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const map *x = &o->x;
+    const float *from = r->input + slot * x->channels * x->height * x->width;
+    for (ptrdiff_t c = 0; c < x->channels; c++) {
+        float *to = at_map(r, slot, x) + c * x->plane;
+        for (ptrdiff_t h = 0; h < x->height; h++, from += x->width)
+            memcpy(to + h * x->row, from, x->width * sizeof(float));
+    }
+}
+
+/* `count` rows of `area` values, at most LANES of them, to `area` vectors: [c][p] -> [p][c]. */
+static void channels_to_lanes(
+    const float *from, ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, float *to, ptrdiff_t row)
+{
+    for (ptrdiff_t h = 0; h < height; h++) {
+        for (ptrdiff_t first = 0; first < width; first += LANES) {
+            const ptrdiff_t pixels = smaller(LANES, width - first);
+            vec block[LANES];
+            for (ptrdiff_t c = 0; c < LANES; c++) {
+                block[c] = splat(0.0f);
+                if (c < count)
+                    block[c] = load_some(from + (c * height + h) * width + first, pixels);
+            }
+            transpose(block);
+            for (ptrdiff_t p = 0; p < pixels; p++)
+                store(to + h * row + (first + p) * LANES, block[p]);
+        }
+    }
+}
+
+/* The network's input into o->x. */
+void NAMED(read_channels)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const map *x = &o->x;
+    const ptrdiff_t area = x->height * x->width;
+    for (ptrdiff_t c = 0; c < o->inputs; c += LANES)
+        channels_to_lanes(r->input + (slot * o->inputs + c) * area, smaller(LANES, o->inputs - c),
+                          x->height, x->width, at_map(r, slot, x) + c / LANES * x->plane, x->row);
+}
+
+/* The network's output from the row o->y, and the gradient of it into the row o->dy. */
+void NAMED(write_row)(const op *o, const run *r, ptrdiff_t slot)
+{
+    memcpy(r->output + slot * o->outputs, at_map(r, slot, &o->y), o->outputs * sizeof(float));
+}
+
+void NAMED(read_drow)(const op *o, const run *r, ptrdiff_t slot)
+{
+    memcpy(at_map(r, slot, &o->dy), r->doutput + slot * o->outputs, o->outputs * sizeof(float));
+}
+
+/* --- Flatten ---------------------------------------------------------------------------------------- */
+
+/* The row o->y, in the order (C, H, W), from the map o->x. */
+void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const map *x = &o->x;
+    const ptrdiff_t area = x->height * x->width;
+    float *to = at_map(r, slot, &o->y);
+    for (ptrdiff_t c = 0; c < o->inputs; c += LANES) {
+        const float *plane = at_map(r, slot, x) + c / LANES * x->plane;
+        const ptrdiff_t count = smaller(LANES, o->inputs - c);
+        for (ptrdiff_t first = 0; first < area; first += LANES) {
+            const ptrdiff_t pixels = smaller(LANES, area - first);
+            vec block[LANES];
+            for (ptrdiff_t p = 0; p < LANES; p++) {
+                const ptrdiff_t at = first + smaller(p, pixels - 1);
+                block[p] = load(plane + at / x->width * x->row + at % x->width * LANES);
+            }
+            transpose(block);
+            for (ptrdiff_t i = 0; i < count; i++)
+                store_some(to + (c + i) * area + first, block[i], pixels);
+        }
+    }
+}
+
+/* The gradient back: the map o->dx from the row o->dy. */
+void NAMED(flatten_backward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const map *dx = &o->dx;
+    const ptrdiff_t area = dx->height * dx->width;
+    for (ptrdiff_t c = 0; c < o->inputs; c += LANES) {
+        float *to = at_map(r, slot, dx) + c / LANES * dx->plane;
+        channels_to_lanes(at_map(r, slot, &o->dy) + c * area, smaller(LANES, o->inputs - c),
+                          dx->height, dx->width, to, dx->row);
+        if (!o->gate)
+            continue;
+        const float *x = at_map(r, slot, &o->x) + c / LANES * o->x.plane;
+        for (ptrdiff_t h = 0; h < dx->height; h++) {
+            for (ptrdiff_t i = 0; i < dx->width * LANES; i += LANES) {
+                float *at = to + h * dx->row + i;
+                store(at, gated(load(at), load(x + h * o->x.row + i)));
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+"""Plans with channels in the lanes: where values lie in a slot, and what operations need to know.
+
+A slot holds one sample. The network's input stays as it came where its first reader can take it
+so: a convolution of few channels, one plane a channel, or Linear, as one row.
+"""
+
+import math
+
+from ..engine import LANES, geometry
+from ..engine.description import Map, Memory, Operation
+from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
+from .nodes import LEARNERS, Node, Shape3, convolution
+
+NO_BORDER = (0, 0, 0, 0)
+
+
+def suits(nodes: list[Node]) -> bool:
+    """Whether there are kernels for all of them: groups of channels would cross the lanes."""
+    return all(node.layer.groups == 1 for node in nodes if node.kind == "conv")
+
+
+def planes(channels: int) -> int:
+    """Vectors that hold so many channels."""
+    return -(-channels // LANES)
+
+
+def floats(shape: Shape3) -> Shape3:
+    """A shape in planes."""
+    return planes(shape[0]), shape[1], shape[2]
+
+
+def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation:
+    """Maps for all values and, in training, for the gradients that somebody needs.
+
+    Returns
+    -------
+    Operation
+        What reads the network's input.
+    """
+    first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
+    begin = place_input(nodes[0], memory)
+    for i, node in enumerate(nodes):
+        after = nodes[i + 1] if i + 1 < len(nodes) else None
+        node.y.map = memory.map(floats(node.y.shape), border_of_x(after) if after else NO_BORDER)
+        if not training or i < first:
+            continue
+        wanted = border_of_dy(node) if i > first else NO_BORDER
+        node.y.gradient = node.op.dy = memory.map(floats(node.y.shape), wanted)
+        if i > first:
+            node.op.dx, node.op.gate = node.x.gradient, node.x.gate
+    return begin
+
+
+def place_input(node: Node, memory: Memory) -> Operation:
+    channels, height, width = node.x.shape
+    if node.kind == "conv" and channels < LANES:
+        node.x.map = memory.map(node.x.shape, border_of_x(node), pixel=1)
+        node.op.planar = True
+        return Operation(x=node.x.map, planar=True)
+    if height * width == 1:
+        node.x.map = memory.map(floats(node.x.shape))
+        row = Map(node.x.map.offset, 1, 1, channels, channels, channels)
+        return Operation(x=row, planar=True)
+    node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
+    return Operation(x=node.x.map, inputs=channels)
+
+
+def border_of_x(node: Node) -> geometry.Border:
+    return geometry.input_border(convolution(node)) if node.kind == "conv" else NO_BORDER
+
+
+def border_of_dy(node: Node) -> geometry.Border:
+    return geometry.gradient_border(convolution(node)) if node.kind == "conv" else NO_BORDER
+
+
+def fill(node: Node, memory: Memory) -> None:
+    """The rest of the operation: parameters, windows, bytes."""
+    op, layer = node.op, node.layer
+    op.x, op.y = node.x.map, node.y.map
+    op.inputs, op.outputs = node.x.shape[0], node.y.shape[0]
+    if node.kind in LEARNERS:
+        weight, bias = layer.weight, layer.bias
+        op.weight, op.dweight = weight.data, weight.grad
+        op.bias, op.dbias = (bias.data, bias.grad) if bias is not None else (None, None)
+    if node.kind == "conv":
+        fill_conv(node)
+    elif node.kind == "batchnorm":
+        op.running_mean, op.running_var = layer.running_mean, layer.running_var
+    elif node.kind in ("max_pool", "avg_pool"):
+        fill_pool(node)
+    elif node.kind == "relu":
+        op.slope = getattr(layer, "negative_slope", 0.0)
+    elif node.kind == "dropout":
+        op.whole_channels = isinstance(layer, Dropout2d)
+    if node.kind in ("max_pool", "dropout"):
+        op.bytes = memory.take(math.prod(floats(node.y.shape)) * LANES // 4)
+
+
+def fill_conv(node: Node) -> None:
+    op, sizes = node.op, convolution(node)
+    assert op.x is not None
+    pixel = 1 if op.planar else LANES
+    op.kernel, op.stride = sizes.kernel, sizes.stride
+    op.padding = sizes.padding
+    op.forward_taps = geometry.forward_taps(sizes, op.x, pixel)
+    op.weight_taps = op.forward_taps.x
+    taps = math.prod(sizes.kernel)
+    if op.planar:
+        op.gradient_run = sizes.kernel[1] if sizes.dilation[1] == 1 else 1
+        op.weight_taps = op.forward_taps.x[:: op.gradient_run]
+        places = geometry.weight_taps(sizes, op.x, op.inputs, pixel)
+        op.forward_taps = geometry.Taps(places, list(range(len(places))), (0, 0))
+    op.packed = planes(op.outputs) * (op.inputs * taps + 1) * LANES
+    if op.dx is not None:
+        assert op.dy is not None
+        op.input_taps = geometry.input_taps(sizes, op.dy)
+        op.packed_back = planes(op.inputs) * op.outputs * taps * LANES
+
+
+def partial_floats(node: Node) -> int:
+    """Size of a convolution's private gradients: weights and bias, in whole vectors."""
+    op = node.op
+    inputs = op.inputs if op.planar else planes(op.inputs) * LANES
+    return (inputs * math.prod(op.kernel) + 1) * planes(op.outputs) * LANES
+
+
+def fill_pool(node: Node) -> None:
+    op, layer = node.op, node.layer
+    if isinstance(layer, GlobalAvgPool2d):
+        op.kernel = op.stride = (node.x_shape[1], node.x_shape[2])
+        return
+    windows = layer.windows()
+    op.kernel, op.stride, op.padding = windows[:2], windows[2:4], windows[4:]
+    op.count_include_pad = isinstance(layer, AvgPool2d) and layer.count_include_pad

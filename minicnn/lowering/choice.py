@@ -1,0 +1,49 @@
+"""What lies side by side in a vector: samples or channels.
+
+Samples fill the lanes whatever the number of channels, but only LANES of them at a time; channels
+fill them for any batch, but only where there are many. The choice is a count of vector
+multiply-adds. It depends on shapes alone, never on the number of threads, since the two add in
+different orders.
+"""
+
+import math
+
+from ..engine import LANES
+from .channels import planes, suits
+from .nodes import Node, convolution
+
+CACHE = 2**18  # floats of a slot's largest map that leave the second-level cache to others
+CROWDED = 1.5  # what a map beyond that costs, as a factor
+ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
+
+
+def best_lanes(nodes: list[Node], batch: int) -> str:
+    """'samples' or 'channels', whichever needs fewer operations for such a batch."""
+    if not suits(nodes):
+        return "samples"
+    slots = -(-batch // LANES)
+    samples = slots * sum(map(samples_cost, nodes)) * (ALONE if slots == 1 else 1.0)
+    largest = max(math.prod(node.y.shape) * LANES for node in nodes)
+    if largest > CACHE:
+        samples *= CROWDED
+    return "channels" if batch * sum(map(channels_cost, nodes)) <= samples else "samples"
+
+
+def samples_cost(node: Node) -> float:
+    """Vector operations of a slot, forward and backward."""
+    if node.kind == "conv":
+        return 3.0 * node.layer.multiply_adds(node.x_shape)
+    if node.kind == "linear":
+        return 3.0 * math.prod(node.x_shape) * node.y.shape[0] / 1.0
+    return 4.0 * math.prod(node.x.shape)
+
+
+def channels_cost(node: Node) -> float:
+    """Vector operations of a sample, forward and backward."""
+    inputs, outputs = node.x.shape[0], node.y.shape[0]
+    if node.kind == "conv":
+        area = math.prod(node.y.shape[1:]) * math.prod(convolution(node).kernel)
+        return area * (2.0 * inputs * planes(outputs) + planes(inputs) * outputs)
+    if node.kind == "linear":
+        return 3.0 * planes(math.prod(node.x_shape)) * outputs
+    return 4.0 * planes(inputs) * math.prod(node.x.shape[1:])
