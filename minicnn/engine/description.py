@@ -12,14 +12,29 @@ from .plan import LANES
 Border = tuple[int, int, int, int]  # rows above, below, columns to the left, to the right
 
 
+SLOT, LOCAL, INPUT = range(3)  # where memory is: in each slot, of a thread, or the input itself
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory for the values of one map; `lowering/lifetimes.py` decides where it is."""
+
+    floats: int
+    zeros: Any = None  # sizes of a map that keeps zeros around it: only its like may share them
+    where: int = SLOT
+    start: int = 0
+    used: list[int] = field(default_factory=list)  # numbers of the stages that touch it
+
+
 class Map(NamedTuple):
-    """A feature map within a slot: [planes][height][width][LANES].
+    """A feature map: [planes][height][width][LANES].
 
     A plane is one channel where the lanes are samples, LANES of them where the lanes are
     channels; a planar map has one channel a plane and one value a pixel.
     """
 
-    offset: int
+    buffer: Buffer
+    offset: int  # from the start of the buffer
     channels: int
     height: int
     width: int
@@ -57,7 +72,7 @@ class Operation:
     weight_taps: list[int] = field(default_factory=list)
     input_taps: list[Taps] = field(default_factory=list)
     partial: int = 0
-    bytes: int = 0
+    bytes: Map | None = None
     count_include_pad: bool = False
     running_mean: Any = None
     running_var: Any = None
@@ -84,16 +99,19 @@ SLOTS = -1
 
 
 class Memory:
-    """Hands out parts of a slot."""
+    """The buffers of a plan."""
 
     def __init__(self) -> None:
-        self.used = 0
+        self.buffers: list[Buffer] = []
 
-    def take(self, floats: int) -> int:
-        """Offset of the next `floats` floats, a multiple of the longest vector."""
-        start = self.used
-        self.used += -(-floats // 16) * 16
-        return start
+    def take(self, floats: int, zeros: Any = None) -> Buffer:
+        """A new buffer, of whole vectors."""
+        self.buffers.append(Buffer(-(-floats // 16) * 16, zeros))
+        return self.buffers[-1]
+
+    def bytes(self, count: int) -> Map:
+        """Room for `count` bytes."""
+        return Map(self.take(-(-count // 4)), 0, 0, 0, 0, 0, 0)
 
     def map(
         self, shape: tuple[int, int, int], border: Border = (0, 0, 0, 0), pixel: int = LANES
@@ -106,13 +124,14 @@ class Memory:
         above, below, left, right = border
         row = (width + left + right) * pixel
         plane = (height + above + below) * row
-        offset = self.take(planes * plane) + above * row + left * pixel
-        return Map(offset, planes, height, width, plane, row)
+        zeros = (shape, border, pixel) if any(border) else None
+        buffer = self.take(planes * plane, zeros)
+        return Map(buffer, above * row + left * pixel, planes, height, width, plane, row)
 
-    @property
-    def slot_floats(self) -> int:
-        """Distance of two slots: not a multiple of a page, which would crowd the caches."""
-        return -(-self.used // 1024) * 1024 + 80
+
+def slot_distance(floats: int) -> int:
+    """From slot to slot: not a multiple of a page, which would crowd the caches."""
+    return -(-floats // 1024) * 1024 + 80
 
 
 def reshaped(m: Map, shape: tuple[int, int, int]) -> Map:
@@ -120,4 +139,4 @@ def reshaped(m: Map, shape: tuple[int, int, int]) -> Map:
     if (m.channels, m.height, m.width) == shape:
         return m
     channels, height, width = shape
-    return Map(m.offset, channels, height, width, height * width * LANES, width * LANES)
+    return Map(m.buffer, m.offset, channels, height, width, height * width * LANES, width * LANES)

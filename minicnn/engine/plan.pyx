@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 
 cdef extern from "csrc/engine.h" nogil:
     ctypedef struct c_map "map":
-        Py_ssize_t offset, channels, height, width, plane, row
+        Py_ssize_t where, offset, channels, height, width, plane, row
 
     ctypedef struct tap_set:
         Py_ssize_t count
@@ -34,7 +34,8 @@ cdef extern from "csrc/engine.h" nogil:
         tap_set forward_taps
         const tap_set* input_taps
         const Py_ssize_t* weight_taps
-        Py_ssize_t partial, bytes
+        Py_ssize_t partial
+        c_map bytes
         int count_include_pad
         Py_ssize_t group, inputs, outputs, gradient_run
         int planar
@@ -55,8 +56,10 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t slot_stride, batch, slots, items
         float* partials
         Py_ssize_t partial_stride
+        float* local
+        Py_ssize_t local_stride, local_slot, grain
         float* scratch
-        Py_ssize_t scratch_stride
+        Py_ssize_t scratch_stride, input_size
         const float* input
         float* output
         const float* doutput
@@ -176,6 +179,8 @@ cdef class Plan:
     forward, backward : list of engine.description.Stage
     slot_floats, slot_samples : int
         Size of a slot, and the samples it holds: LANES, or 1 where the lanes are channels.
+    local_floats : int
+        Size of what each thread keeps for a slot while it works on it.
     partial_floats : int
         Size of the private gradients of an item.
     output_size : int
@@ -187,17 +192,21 @@ cdef class Plan:
     cdef Stages forward_stages, backward_stages
     cdef c_run run
     cdef list operations, kept
+    cdef object input
     cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
 
     def __cinit__(self):
         self.kept = []
 
-    def __init__(self, operations, forward, backward, slot_floats, slot_samples, partial_floats,
-                 input_size, output_size):
+    def __init__(self, operations, forward, backward, slot_floats, local_floats, slot_samples,
+                 partial_floats, input_size, output_size):
         self.operations = list(operations)
         self.slot_samples = slot_samples
         self.input_size, self.output_size = input_size, output_size
-        self.run.slot_stride = slot_floats
+        self.run.slot_stride, self.run.local_slot = slot_floats, local_floats
+        self.run.grain = max(o.group for o in self.operations)
+        self.run.local_stride = self.run.grain * local_floats
+        self.run.input_size = input_size
         self.run.partial_stride = partial_floats
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
         self.taps = <tap_set*>calloc(
@@ -226,7 +235,8 @@ cdef class Plan:
         op.stride_h, op.stride_w = operation.stride
         op.pad_h, op.pad_w = operation.padding
         op.groups, op.count_include_pad = operation.groups, operation.count_include_pad
-        op.partial, op.bytes = operation.partial, operation.bytes
+        op.partial = operation.partial
+        op.bytes = self.c_map_of(operation.bytes)
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
         op.planar, op.gradient_run = operation.planar, operation.gradient_run
@@ -245,9 +255,10 @@ cdef class Plan:
             op.statistics = self.doubles(aligned_doubles(4 * op.x.channels * table.lanes))
 
     cdef c_map c_map_of(self, m):
-        cdef c_map result = c_map(0, 0, 0, 0, 0, 0)
+        cdef c_map result = c_map(0, 0, 0, 0, 0, 0, 0)
         if m is not None:
-            result = c_map(m.offset, m.channels, m.height, m.width, m.plane, m.row)
+            result = c_map(m.buffer.where, m.buffer.start + m.offset, m.channels, m.height, m.width,
+                           m.plane, m.row)
         return result
 
     cdef fill_taps(self, tap_set* taps, given):
@@ -314,22 +325,24 @@ cdef class Plan:
         self.check_index(index)
         self.ops[index].momentum, self.ops[index].eps = momentum, eps
 
-    def reserve(self, Py_ssize_t slots):
+    def reserve(self, Py_ssize_t slots, int threads):
         """Memory for at least `slots` slots. Borders are zeroed here and never written."""
-        if slots <= self.capacity:
+        if slots <= self.capacity and threads <= self.workers:
             return
+        slots, threads = max(slots, self.capacity), max(threads, self.workers)
+        cdef float[::1] local = aligned_zeros(threads * self.run.local_stride)
         cdef float[::1] arena = aligned_zeros(slots * self.run.slot_stride)
         cdef float[::1] partials = aligned_zeros(self.items(slots) * self.run.partial_stride)
         cdef double[::1] sums
-        cdef list memory = [arena, partials]
-        self.run.arena, self.run.partials = &arena[0], &partials[0]
+        cdef list memory = [arena, partials, local]
+        self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
         for i, operation in enumerate(self.operations):
             if operation.running_mean is not None:
                 sums = aligned_doubles(slots * 2 * operation.x.channels * table.lanes)
                 memory.append(sums)
                 self.ops[<Py_ssize_t>i].sums = &sums[0]
         self.kept = [k for k in self.kept if not isinstance(k, list)] + [memory]
-        self.capacity = slots
+        self.capacity, self.workers = slots, threads
 
     cdef Py_ssize_t items(self, Py_ssize_t slots):
         """Groups of slots: a function of the batch alone, as private gradients depend on it."""
@@ -345,8 +358,9 @@ cdef class Plan:
             raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
         cdef Py_ssize_t slots = (batch + self.slot_samples - 1) // self.slot_samples
-        self.reserve(slots)
+        self.reserve(slots, threads)
         self.run.batch, self.run.slots, self.run.items = batch, slots, self.items(slots)
+        self.input = x  # the backward pass may read it again
         self.run.input, self.run.output = &x[0, 0], &y[0, 0]
         with nogil:
             run_stages(self.forward_stages.stages, self.forward_stages.count, &self.run, threads)

@@ -7,7 +7,7 @@ so: a convolution of few channels, one plane a channel, or Linear, as one row.
 import math
 
 from ..engine import LANES, geometry
-from ..engine.description import Map, Memory, Operation
+from ..engine.description import INPUT, Map, Memory, Operation
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution
 
@@ -54,12 +54,15 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
 def place_input(node: Node, memory: Memory) -> Operation:
     channels, height, width = node.x.shape
     if node.kind == "conv" and channels < LANES:
-        node.x.map = memory.map(node.x.shape, border_of_x(node), pixel=1)
+        border = border_of_x(node)
+        node.x.map = memory.map(node.x.shape, border, pixel=1)
         node.op.planar = True
+        if not any(border):
+            node.x.map.buffer.where = INPUT
         return Operation(x=node.x.map, planar=True)
     if height * width == 1:
         node.x.map = memory.map(floats(node.x.shape))
-        row = Map(node.x.map.offset, 1, 1, channels, channels, channels)
+        row = Map(node.x.map.buffer, 0, 1, 1, channels, channels, channels)
         return Operation(x=row, planar=True)
     node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
     return Operation(x=node.x.map, inputs=channels)
@@ -93,7 +96,7 @@ def fill(node: Node, memory: Memory) -> None:
     elif node.kind == "dropout":
         op.whole_channels = isinstance(layer, Dropout2d)
     if node.kind in ("max_pool", "dropout"):
-        op.bytes = memory.take(math.prod(floats(node.y.shape)) * LANES // 4)
+        op.bytes = memory.bytes(math.prod(floats(node.y.shape)) * LANES)
 
 
 def fill_conv(node: Node) -> None:

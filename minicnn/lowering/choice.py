@@ -17,10 +17,16 @@ CROWDED = 1.5  # what a map beyond that costs, as a factor
 ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
 
 
-def best_lanes(nodes: list[Node], batch: int) -> str:
-    """'samples' or 'channels', whichever needs fewer operations for such a batch."""
+def best_lanes(nodes: list[Node], batch: int, training: bool) -> str:
+    """'samples' or 'channels', whichever needs fewer operations for such a batch.
+
+    In prediction it is the same for every batch, so that the answer for a sample does not depend
+    on the others.
+    """
     if not suits(nodes):
         return "samples"
+    if not training:
+        return "channels"
     slots = -(-batch // LANES)
     samples = slots * sum(map(samples_cost, nodes)) * (ALONE if slots == 1 else 1.0)
     largest = max(math.prod(node.y.shape) * LANES for node in nodes)
@@ -34,7 +40,7 @@ def samples_cost(node: Node) -> float:
     if node.kind == "conv":
         return 3.0 * node.layer.multiply_adds(node.x_shape)
     if node.kind == "linear":
-        return 3.0 * math.prod(node.x_shape) * node.y.shape[0] / 1.0
+        return 3.0 * math.prod(node.x_shape) * node.y.shape[0]
     return 4.0 * math.prod(node.x.shape)
 
 

@@ -8,6 +8,7 @@ from ..engine.description import Memory, Operation, Stage
 from ..layers import Layer
 from ..layers.base import Shape
 from . import channels, samples
+from .lifetimes import place_buffers
 from .nodes import Node, make_nodes, with_rows
 from .stages import ChannelStages, SampleStages
 
@@ -19,6 +20,7 @@ class Lowered(NamedTuple):
     forward: list[Stage]
     backward: list[Stage]
     slot_floats: int
+    local_floats: int
     slot_samples: int
     partial_floats: int
     nodes: list[Node]
@@ -59,7 +61,8 @@ def lower(
     stages = order(nodes, operations)
     forward = stages.forward()
     backward = stages.backward() if training else []
+    slot_floats, local_floats = place_buffers(memory, operations, [*forward, *backward])
     slot_samples = 1 if across == "channels" else LANES
     return Lowered(
-        operations, forward, backward, memory.slot_floats, slot_samples, partials, nodes
+        operations, forward, backward, slot_floats, local_floats, slot_samples, partials, nodes
     )

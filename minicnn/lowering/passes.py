@@ -40,7 +40,7 @@ class Passes:
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
-            lowered.slot_samples, lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
+            lowered.local_floats, lowered.slot_samples, lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
         )  # fmt: skip
         self.lock = threading.Lock()
 
@@ -92,7 +92,7 @@ class Passes:
 
 def slot_bytes(lowered: Lowered) -> int:
     """Memory that each LANES samples need."""
-    return 4 * (lowered.slot_floats + lowered.partial_floats)
+    return 4 * (lowered.slot_floats + lowered.local_floats + lowered.partial_floats)
 
 
 class PassCache:
@@ -120,7 +120,7 @@ class PassCache:
         kinds = tuple(map(settings, layers))
         if None in kinds:
             return None
-        across = ACROSS or best_lanes(make_nodes(layers, shape, training), len(x))
+        across = ACROSS or best_lanes(make_nodes(layers, shape, training), len(x), training)
         key = (shape, training, across, id(values), *kinds)
         with self.lock:
             if key not in self.made:

@@ -69,7 +69,7 @@ def fill(node: Node, memory: Memory) -> None:
     elif node.kind == "dropout":
         op.whole_channels = isinstance(layer, Dropout2d)
     if node.kind in ("max_pool", "dropout"):
-        op.bytes = memory.take(math.prod(node.y.shape) * LANES // 4)
+        op.bytes = memory.bytes(math.prod(node.y.shape) * LANES)
 
 
 def fill_conv(node: Node) -> None:

@@ -16,7 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { IN_SLOT, IN_THREAD, IN_INPUT };      /* where a map is */
+
 typedef struct {
+    ptrdiff_t where;
     ptrdiff_t offset;                       /* of pixel (0, 0, 0) from the start of the slot */
     ptrdiff_t channels, height, width;      /* channels: planes */
     ptrdiff_t plane, row;                   /* from plane to plane, from row to row */
@@ -43,7 +46,7 @@ typedef struct {
     const ptrdiff_t *weight_taps;           /* where each weight of a group, or (channels in the
                                                lanes) of a plane, meets x */
     ptrdiff_t partial;                      /* of this op's gradients within a slot's partials */
-    ptrdiff_t bytes;                        /* offset of winners or of a dropout mask */
+    map bytes;                              /* winners, or a dropout mask; only its place counts */
     int count_include_pad;
     ptrdiff_t group;                        /* slots that this op's kernels take at a time */
     /* channels in the lanes */
@@ -71,8 +74,12 @@ typedef struct {
     ptrdiff_t items;                        /* groups of neighbouring slots; see first_slot */
     float *partials;                        /* (items, partial_stride): private gradients */
     ptrdiff_t partial_stride;
+    float *local;                           /* (threads, local_stride): maps that live within one
+                                               stage, for `grain` slots each */
+    ptrdiff_t local_stride, local_slot, grain;
     float *scratch;                         /* (threads, scratch_stride) */
     ptrdiff_t scratch_stride;
+    ptrdiff_t input_size;                   /* values of a sample */
     const float *input;                     /* (batch, ...) */
     float *output;                          /* (batch, ...) */
     const float *doutput;                   /* (batch, ...) */

@@ -12,7 +12,12 @@ INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
 INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
 {
-    return r->arena + slot * r->slot_stride + m->offset;
+    if (m->where == IN_SLOT)
+        return r->arena + slot * r->slot_stride + m->offset;
+    if (m->where == IN_INPUT)       /* never written */
+        return (float *)r->input + slot * r->input_size + m->offset;
+    return r->local + thread_number() * r->local_stride + slot % r->grain * r->local_slot
+        + m->offset;
 }
 
 /* Slots are shared out over the items as evenly as can be. */
@@ -30,7 +35,7 @@ INLINE float *scratch_of(const run *r)
 
 INLINE uint8_t *at_bytes(const run *r, ptrdiff_t slot, const op *o)
 {
-    return (uint8_t *)(r->arena + slot * r->slot_stride + o->bytes);
+    return (uint8_t *)at_map(r, slot, &o->bytes);
 }
 
 /* How many lanes of a slot are samples; the others repeat the last sample, and have no

@@ -1,0 +1,89 @@
+"""Where each map lies: memory is shared by maps that are never needed at the same time.
+
+A map that only one stage touches belongs to the thread that works on the slot, so it stays in
+that thread's caches; the others belong to the slot.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..engine.description import LOCAL, SLOT, SLOTS, Buffer, Map, Memory, Operation, Stage
+from ..engine.description import slot_distance
+
+# Kernels of the backward pass that look at x, besides those that are gated by it.
+READ_X = (
+    "conv_backward", "channel_conv_backward_weight", "linear_backward_weight",
+    "rows_backward_weight", "relu_backward", "batchnorm_gradient_sums", "batchnorm_backward",
+    "channel_batchnorm_gradient_sums", "channel_batchnorm_backward",
+)  # fmt: skip
+
+
+def touched(name: str, op: Operation) -> list[Map | None]:
+    """What the kernel of that name reads or writes."""
+    if "backward" in name or "gradient" in name or name.startswith("read_d"):
+        found: list[Map | None] = [op.dx, op.dy, op.bytes]
+        if name in READ_X or (op.gate and name != "max_pool_backward"):
+            found.append(op.x)
+        return [*found, op.y] if op.gate and name == "max_pool_backward" else found
+    return [op.x, op.y, op.bytes]
+
+
+def place_buffers(
+    memory: Memory, operations: list[Operation], stages: list[Stage]
+) -> tuple[int, int]:
+    """Give every buffer its place.
+
+    Returns
+    -------
+    tuple of int
+        Floats of a slot, and floats of a slot in a thread's own memory.
+    """
+    for number, stage in enumerate(stages):
+        for name, index in stage.calls:
+            for used in touched(name, operations[index]):
+                if used is not None:
+                    used.buffer.used.append(number)
+    slot, local = Regions(), Regions()
+    for buffer in sorted(memory.buffers, key=lambda b: min(b.used, default=-1)):
+        if not buffer.used or buffer.where not in (SLOT, LOCAL):
+            continue
+        own = len(set(buffer.used)) == 1 and stages[buffer.used[0]].items == SLOTS
+        buffer.where = LOCAL if own else SLOT
+        (local if own else slot).add(buffer)
+    return slot_distance(slot.place()), slot_distance(local.place())
+
+
+@dataclass
+class Region:
+    zeros: Any
+    floats: int
+    until: int  # the last stage that needs what is in it
+    buffers: list[Buffer]
+
+
+class Regions:
+    """Memory that buffers use one after the other."""
+
+    def __init__(self) -> None:
+        self.regions: list[Region] = []
+
+    def add(self, buffer: Buffer) -> None:
+        """Put a buffer, none of which is used before it, into the free region that fits best."""
+        first, last = min(buffer.used), max(buffer.used)
+        free = [r for r in self.regions if r.until < first and r.zeros == buffer.zeros]
+        if not free:
+            self.regions.append(Region(buffer.zeros, 0, -1, []))
+            free = self.regions[-1:]
+        best = min(free, key=lambda r: (abs(r.floats - buffer.floats), r.until))
+        best.floats = max(best.floats, buffer.floats)
+        best.until = last
+        best.buffers.append(buffer)
+
+    def place(self) -> int:
+        """Let the regions follow each other; returns the floats they need."""
+        start = 0
+        for region in self.regions:
+            for buffer in region.buffers:
+                buffer.start = start
+            start += region.floats
+        return start
