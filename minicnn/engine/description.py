@@ -22,6 +22,7 @@ class Buffer:
     floats: int
     zeros: Any = None  # sizes of a map that keeps zeros around it: only its like may share them
     where: int = SLOT
+    copies: int = 1  # of a thread: slots that have it at the same time
     start: int = 0
     used: list[int] = field(default_factory=list)  # numbers of the stages that touch it
 

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 
 cdef extern from "csrc/engine.h" nogil:
     ctypedef struct c_map "map":
-        Py_ssize_t where, offset, channels, height, width, plane, row
+        Py_ssize_t where, copies, step, offset, channels, height, width, plane, row
 
     ctypedef struct tap_set:
         Py_ssize_t count
@@ -57,7 +57,7 @@ cdef extern from "csrc/engine.h" nogil:
         float* partials
         Py_ssize_t partial_stride
         float* local
-        Py_ssize_t local_stride, local_slot, grain
+        Py_ssize_t local_stride
         float* scratch
         Py_ssize_t scratch_stride, input_size
         const float* input
@@ -180,7 +180,7 @@ cdef class Plan:
     slot_floats, slot_samples : int
         Size of a slot, and the samples it holds: LANES, or 1 where the lanes are channels.
     local_floats : int
-        Size of what each thread keeps for a slot while it works on it.
+        Size of what each thread keeps while it works on a stage.
     partial_floats : int
         Size of the private gradients of an item.
     output_size : int
@@ -203,9 +203,7 @@ cdef class Plan:
         self.operations = list(operations)
         self.slot_samples = slot_samples
         self.input_size, self.output_size = input_size, output_size
-        self.run.slot_stride, self.run.local_slot = slot_floats, local_floats
-        self.run.grain = max(o.group for o in self.operations)
-        self.run.local_stride = self.run.grain * local_floats
+        self.run.slot_stride, self.run.local_stride = slot_floats, local_floats
         self.run.input_size = input_size
         self.run.partial_stride = partial_floats
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
@@ -255,10 +253,10 @@ cdef class Plan:
             op.statistics = self.doubles(aligned_doubles(4 * op.x.channels * table.lanes))
 
     cdef c_map c_map_of(self, m):
-        cdef c_map result = c_map(0, 0, 0, 0, 0, 0, 0)
+        cdef c_map result = c_map(0, 0, 0, 0, 0, 0, 0, 0, 0)
         if m is not None:
-            result = c_map(m.buffer.where, m.buffer.start + m.offset, m.channels, m.height, m.width,
-                           m.plane, m.row)
+            result = c_map(m.buffer.where, m.buffer.copies, m.buffer.floats,
+                           m.buffer.start + m.offset, m.channels, m.height, m.width, m.plane, m.row)
         return result
 
     cdef fill_taps(self, tap_set* taps, given):

@@ -36,7 +36,7 @@ def place_buffers(
     Returns
     -------
     tuple of int
-        Floats of a slot, and floats of a slot in a thread's own memory.
+        Floats of a slot, and of a thread's own memory.
     """
     for number, stage in enumerate(stages):
         for name, index in stage.calls:
@@ -49,8 +49,22 @@ def place_buffers(
             continue
         own = len(set(buffer.used)) == 1 and stages[buffer.used[0]].items == SLOTS
         buffer.where = LOCAL if own else SLOT
+        if own:
+            buffer.copies = slots_at_once(buffer, stages[buffer.used[0]], operations)
         (local if own else slot).add(buffer)
     return slot_distance(slot.place()), slot_distance(local.place())
+
+
+def slots_at_once(buffer: Buffer, stage: Stage, operations: list[Operation]) -> int:
+    """For how many slots a stage needs this buffer before it goes on to others."""
+    sizes = [operations[index].group for _, index in stage.calls]
+    users = [
+        i
+        for i, (name, index) in enumerate(stage.calls)
+        if any(m and m.buffer is buffer for m in touched(name, operations[index]))
+    ]
+    between = set(sizes[min(users) : max(users) + 1])
+    return sizes[users[0]] if len(between) == 1 else max(sizes)
 
 
 @dataclass
@@ -75,7 +89,7 @@ class Regions:
             self.regions.append(Region(buffer.zeros, 0, -1, []))
             free = self.regions[-1:]
         best = min(free, key=lambda r: (abs(r.floats - buffer.floats), r.until))
-        best.floats = max(best.floats, buffer.floats)
+        best.floats = max(best.floats, buffer.copies * buffer.floats)
         best.until = last
         best.buffers.append(buffer)
 

@@ -20,6 +20,7 @@ enum { IN_SLOT, IN_THREAD, IN_INPUT };      /* where a map is */
 
 typedef struct {
     ptrdiff_t where;
+    ptrdiff_t copies, step;                 /* in a thread: for so many slots, so far apart */
     ptrdiff_t offset;                       /* of pixel (0, 0, 0) from the start of the slot */
     ptrdiff_t channels, height, width;      /* channels: planes */
     ptrdiff_t plane, row;                   /* from plane to plane, from row to row */
@@ -74,9 +75,8 @@ typedef struct {
     ptrdiff_t items;                        /* groups of neighbouring slots; see first_slot */
     float *partials;                        /* (items, partial_stride): private gradients */
     ptrdiff_t partial_stride;
-    float *local;                           /* (threads, local_stride): maps that live within one
-                                               stage, for `grain` slots each */
-    ptrdiff_t local_stride, local_slot, grain;
+    float *local;                           /* (threads, local_stride): what lives for one stage */
+    ptrdiff_t local_stride;
     float *scratch;                         /* (threads, scratch_stride) */
     ptrdiff_t scratch_stride;
     ptrdiff_t input_size;                   /* values of a sample */
@@ -89,8 +89,9 @@ typedef void pass(const op *, const run *, ptrdiff_t item);
 
 /* `calls` are made one after the other for each item; items run side by side. Items are groups of
  * slots (items < 0) or blocks of outputs. Of the slots of an item, `grain` go through all calls
- * before the next ones; a call takes `every` of them at a time. The next stage waits for all items
- * if `wait`. */
+ * before the next ones; a call takes `every` of them at a time, and neighbouring calls that take
+ * the same number are made one after the other for these. The next stage waits for all items if
+ * `wait`. */
 typedef struct {
     pass *function;
     const op *op;

@@ -16,8 +16,7 @@ INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
         return r->arena + slot * r->slot_stride + m->offset;
     if (m->where == IN_INPUT)       /* never written */
         return (float *)r->input + slot * r->input_size + m->offset;
-    return r->local + thread_number() * r->local_stride + slot % r->grain * r->local_slot
-        + m->offset;
+    return r->local + thread_number() * r->local_stride + slot % m->copies * m->step + m->offset;
 }
 
 /* Slots are shared out over the items as evenly as can be. */
@@ -25,6 +24,12 @@ INLINE ptrdiff_t first_slot(const run *r, ptrdiff_t item) { return item * r->slo
 INLINE ptrdiff_t item_of(const run *r, ptrdiff_t slot)
 {
     return ((slot + 1) * r->items - 1) / r->slots;
+}
+
+/* The slots slot … end - 1 are those that a kernel of this op takes at once. */
+INLINE ptrdiff_t group_end(const op *o, const run *r, ptrdiff_t slot)
+{
+    return smaller(slot + o->group, first_slot(r, item_of(r, slot) + 1));
 }
 
 /* Memory of this thread; what it holds lasts until the pass that asked for it returns. */

@@ -18,9 +18,14 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
     }
     const ptrdiff_t end = (item + 1) * r->slots / r->items;
     for (ptrdiff_t first = item * r->slots / r->items; first < end; first += s->grain) {
-        for (const call *c = s->calls; c < s->calls + s->count; c++) {
-            for (ptrdiff_t slot = first; slot < smaller(first + s->grain, end); slot += c->every)
-                c->function(c->op, r, slot);
+        const ptrdiff_t after = smaller(first + s->grain, end);
+        for (const call *c = s->calls, *next; c < s->calls + s->count; c = next) {
+            for (next = c + 1; next < s->calls + s->count && next->every == c->every;)
+                next++;
+            for (ptrdiff_t slot = first; slot < after; slot += c->every) {
+                for (const call *each = c; each < next; each++)
+                    each->function(each->op, r, slot);
+            }
         }
     }
 }
