@@ -84,7 +84,11 @@ class Operation:
     outputs: int = 0
     planar: bool = False
     gradient_run: int = 1
-    packed: int = 0  # floats
+    pooled: Map | None = None
+    dpooled: Map | None = None
+    pool: tuple[int, int] = (1, 1)
+    scratch: int = 0  # floats
+    packed: int = 0
     packed_back: int = 0
 
 

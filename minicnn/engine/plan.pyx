@@ -39,6 +39,8 @@ cdef extern from "csrc/engine.h" nogil:
         int count_include_pad
         Py_ssize_t group, inputs, outputs, gradient_run
         int planar
+        c_map pooled, dpooled
+        Py_ssize_t pool_h, pool_w
         float* packed
         float* packed_back
         float* running_mean
@@ -205,6 +207,7 @@ cdef class Plan:
         self.input_size, self.output_size = input_size, output_size
         self.run.slot_stride, self.run.local_stride = slot_floats, local_floats
         self.run.input_size = input_size
+        self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.run.partial_stride = partial_floats
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
         self.taps = <tap_set*>calloc(
@@ -238,6 +241,8 @@ cdef class Plan:
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
         op.planar, op.gradient_run = operation.planar, operation.gradient_run
+        op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
+        op.pool_h, op.pool_w = operation.pool
         op.packed = self.zeros(operation.packed)
         op.packed_back = self.zeros(operation.packed_back)
         if operation.forward_taps is not None:
@@ -332,7 +337,9 @@ cdef class Plan:
         cdef float[::1] arena = aligned_zeros(slots * self.run.slot_stride)
         cdef float[::1] partials = aligned_zeros(self.items(slots) * self.run.partial_stride)
         cdef double[::1] sums
-        cdef list memory = [arena, partials, local]
+        cdef float[::1] scratch = aligned_zeros(threads * self.run.scratch_stride)
+        cdef list memory = [arena, partials, local, scratch]
+        self.run.scratch = &scratch[0]
         self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
         for i, operation in enumerate(self.operations):
             if operation.running_mean is not None:

@@ -5,6 +5,7 @@ so: a convolution of few channels, one plane a channel, or Linear, as one row.
 """
 
 import math
+from itertools import pairwise
 
 from ..engine import LANES, geometry
 from ..engine.description import INPUT, Map, Memory, Operation
@@ -97,6 +98,28 @@ def fill(node: Node, memory: Memory) -> None:
         op.whole_channels = isinstance(layer, Dropout2d)
     if node.kind in ("max_pool", "dropout"):
         op.bytes = memory.bytes(math.prod(floats(node.y.shape)) * LANES)
+
+
+def join_pools(nodes: list[Node]) -> None:
+    """Let convolutions do the pooling behind them where windows lie side by side in the map."""
+    for node, after in pairwise(nodes):
+        if node.kind != "conv" or after.kind != "max_pool":
+            continue
+        high, wide, down, right, top, left = after.layer.windows()
+        inside = after.y.shape[1] * high <= node.y.shape[1]
+        inside &= after.y.shape[2] * wide <= node.y.shape[2]
+        if (high, wide, top, left) == (down, right, 0, 0) and inside:
+            node.pool = after
+
+
+def fill_joined(node: Node) -> None:
+    """What the kernel of a convolution and its pooling needs besides."""
+    op, pool = node.op, node.pool
+    assert pool is not None
+    op.pool, op.pooled, op.dpooled = pool.op.kernel, pool.op.y, pool.op.dy
+    op.bytes = pool.op.bytes
+    rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
+    op.scratch = rows * LANES
 
 
 def fill_conv(node: Node) -> None:

@@ -20,6 +20,10 @@ READ_X = (
 
 def touched(name: str, op: Operation) -> list[Map | None]:
     """What the kernel of that name reads or writes."""
+    if name == "channel_conv_pool_forward":
+        return [op.x, op.pooled, op.bytes]
+    if name == "channel_conv_pool_backward_weight":
+        return [op.x, op.pooled, op.dpooled, op.bytes]
     if "backward" in name or "gradient" in name or name.startswith("read_d"):
         found: list[Map | None] = [op.dx, op.dy, op.bytes]
         if name in READ_X or (op.gate and name != "max_pool_backward"):

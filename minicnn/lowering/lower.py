@@ -54,6 +54,11 @@ def lower(
         if node.kind == "conv":
             node.op.partial = partials
             partials += layout.partial_floats(node)
+    if across == "channels":
+        channels.join_pools(nodes)
+        for node in nodes:
+            if node.pool:
+                channels.fill_joined(node)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
     copies = [node.copied for node in nodes if node.copied]
     operations = [*(node.op for node in nodes), *copies, begin, end]

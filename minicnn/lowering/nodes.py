@@ -52,7 +52,7 @@ class Value:
     gate: bool = False  # the output of a fused ReLU
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A layer that becomes an operation. `x_shape`, `y_shape`: as the layer sees x and y."""
 
@@ -62,6 +62,7 @@ class Node:
     y: Value
     x_shape: Shape3
     op: Operation = field(default_factory=Operation)
+    pool: "Node | None" = None  # a convolution's: the pooling that its kernel does as well
     copied: Operation | None = None  # moves the gradient of y to where op.dy wants it
 
 

@@ -130,6 +130,12 @@ class SampleStages(Stages):
 class ChannelStages(Stages):
     """Plans with channels in the lanes."""
 
+    def __init__(self, nodes: list[Node], operations: list[Operation]):
+        super().__init__(nodes, operations)
+        joined = [node for node in nodes if node.pool]
+        self.pools_forward = [node.pool for node in joined]
+        self.pools_backward = [node.pool for node in joined if node.op.dx is None]
+
     def prepare_forward(self) -> None:
         for node in self.nodes:
             if node.kind == "conv":
@@ -139,7 +145,11 @@ class ChannelStages(Stages):
             self.flush()  # the weights must be ready
 
     def forward_of(self, node: Node) -> None:
-        if node.kind == "linear":
+        if node in self.pools_forward:
+            return
+        if node.pool:
+            self.slot("channel_conv_pool_forward", node.op)
+        elif node.kind == "linear":
             self.blocks("rows_forward", node.op, node.y.shape[0], wait=True)
         elif node.kind == "batchnorm" and node.layer.training:
             self.slot("channel_batchnorm_sums", node.op)
@@ -164,7 +174,11 @@ class ChannelStages(Stages):
             self.flush()
 
     def backward_of(self, node: Node) -> None:
-        if node.kind == "linear":
+        if node in self.pools_backward:
+            return
+        if node.pool and node.op.dx is None:
+            self.slot("channel_conv_pool_backward_weight", node.op)
+        elif node.kind == "linear":
             inputs = node.op.inputs
             self.blocks("rows_backward_weight", node.op, inputs, wait=node.op.dx is None)
             if node.op.dx is not None:

@@ -2,6 +2,7 @@
 #include "batchnorm.c"
 #include "channel_batchnorm.c"
 #include "channel_conv.c"
+#include "channel_conv_pool.c"
 #include "channel_layout.c"
 #include "channel_tiles.c"
 #include "conv.c"
@@ -52,6 +53,8 @@ static const named_pass passes[] = {
     PASS(channel_conv_forward)
     PASS(channel_conv_backward_weight)
     PASS(channel_conv_backward_input)
+    PASS(channel_conv_pool_forward)
+    PASS(channel_conv_pool_backward_weight)
     PASS(channel_sum_partials)
     PASS(channel_batchnorm_sums)
     PASS(channel_batchnorm_combine)

@@ -7,12 +7,7 @@
  * the edge of the image.
  */
 #include "kernels.h"
-#include "channel_tiles.h"
-
-INLINE ptrdiff_t vectors_for(ptrdiff_t channels) { return (channels + LANES - 1) / LANES; }
-INLINE ptrdiff_t taps_of(const op *o) { return o->kernel_h * o->kernel_w; }
-INLINE ptrdiff_t channels_a_plane(const op *o) { return o->planar ? 1 : LANES; }
-INLINE ptrdiff_t floats_a_pixel(const op *o) { return o->planar ? 1 : LANES; }
+#include "channel_conv.h"
 
 /* --- 1. weights in the order in which the sums take them: once a step ---------------------------- */
 
@@ -80,12 +75,7 @@ void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t slot)
 {
     const ptrdiff_t vectors = vectors_for(o->outputs);
     const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES;
-    const channel_sum s = {
-        .channels = o->planar ? 1 : o->inputs, .per_plane = LANES, .x_plane = o->x.plane,
-        .x_step = o->stride_w * floats_a_pixel(o),
-        .taps = o->forward_taps.count, .tap_x = o->forward_taps.x,
-        .y_plane = o->y.plane, .y_step = LANES,
-    };
+    const channel_sum s = forward_sum(o, o->y.plane);
     const float *x = at_map(r, slot, &o->x), *bias = o->packed + vectors * next_vector;
     float *y = at_map(r, slot, &o->y);
     const int most = NAMED(vectors_of_tile)(vectors, o->y.width);
@@ -134,21 +124,6 @@ void NAMED(channel_conv_backward_input)(const op *o, const run *r, ptrdiff_t slo
 
 /* --- 4. backward: dweight and dbias, summed over the slots of an item ------------------------------ */
 
-/* In memory the gradients are [plane of x][start][run][K / LANES][LANES], then dbias. A plane has
- * one start for each row of the kernel, whose values lie side by side (planar), or else for each
- * of its positions, where the channels do. */
-typedef struct {
-    ptrdiff_t planes, starts, run, vectors;
-} gradient_order;
-
-INLINE gradient_order order_of(const op *o)
-{
-    const ptrdiff_t run = o->planar ? o->gradient_run : LANES;
-    return (gradient_order){
-        o->planar ? o->inputs : vectors_for(o->inputs),
-        o->planar ? taps_of(o) / run : taps_of(o), run, vectors_for(o->outputs)};
-}
-
 INLINE ptrdiff_t gradient_place(const op *o, const gradient_order *g, ptrdiff_t c, ptrdiff_t t)
 {
     if (o->planar)
@@ -184,28 +159,16 @@ void NAMED(channel_conv_backward_weight)(const op *o, const run *r, ptrdiff_t sl
     const ptrdiff_t fitting = GRADIENT_BLOCK / (MOST_VECTORS * o->dy.width);
     const ptrdiff_t block = fitting > 1 ? fitting : 1;
     const float *x = at_map(r, slot, &o->x), *dy = at_map(r, slot, &o->dy);
-    float *dweight = r->partials + item_of(r, slot) * r->partial_stride + o->partial;
+    float *dweight = gradients_at(o, r, slot);
     float *dbias = dweight + g.planes * g.starts * g.run * g.vectors * LANES;
-    channel_products s = {
-        .width = o->dy.width, .x_row = o->stride_h * o->x.row,
-        .x_step = o->stride_w * floats_a_pixel(o), .dy_plane = o->dy.plane, .dy_row = o->dy.row,
-        .run = g.run, .out_step = g.vectors * LANES,
-    };
+    const int first = slot == first_slot(r, item_of(r, slot));
+    channel_products s = gradient_products(o, &g, o->dy.plane, o->dy.row);
+    s.width = o->dy.width;
     for (ptrdiff_t h = 0; h < o->dy.height; h += block) {
-        const int add = h > 0 || slot != first_slot(r, item_of(r, slot));
+        const int add = h > 0 || !first;
         s.height = smaller(block, o->dy.height - h);
         add_bias_gradients(o, dy + h * s.dy_row, s.height, g.vectors, dbias, add);
-        for (ptrdiff_t k = 0; k < g.vectors; k += MOST_VECTORS) {
-            for (ptrdiff_t plane = 0; plane < g.planes; plane++) {
-                const ptrdiff_t run =
-                    o->planar ? g.run : smaller(LANES, o->inputs - plane * LANES);
-                NAMED(channel_gradient_block)(
-                    &s, dy + h * s.dy_row + k * o->dy.plane,
-                    x + plane * o->x.plane + h * s.x_row, o->weight_taps, g.starts, run,
-                    smaller(MOST_VECTORS, g.vectors - k),
-                    dweight + plane * g.starts * g.run * s.out_step + k * LANES, add);
-            }
-        }
+        add_weight_gradients(o, &g, &s, dy + h * s.dy_row, x + h * s.x_row, dweight, add);
     }
 }
 

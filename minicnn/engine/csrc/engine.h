@@ -54,6 +54,8 @@ typedef struct {
     ptrdiff_t inputs, outputs;              /* channels, not counting idle lanes */
     int planar;                             /* x is as it came: a pixel is one value */
     ptrdiff_t gradient_run;                 /* planar: weights that meet neighbours in x */
+    map pooled, dpooled;                    /* of a MaxPool2d that is part of this op; its windows */
+    ptrdiff_t pool_h, pool_w;
     float *packed, *packed_back;            /* weights, for forward and for dx */
     /* BatchNorm */
     float *running_mean, *running_var;      /* (channels,) */

@@ -1,0 +1,70 @@
+/* What convolutions with channels in the lanes share, with or without pooling. */
+#ifndef MINICNN_CHANNEL_CONV_H
+#define MINICNN_CHANNEL_CONV_H
+
+#include "channel_tiles.h"
+#include "kernels.h"
+
+INLINE ptrdiff_t vectors_for(ptrdiff_t channels) { return (channels + LANES - 1) / LANES; }
+INLINE ptrdiff_t taps_of(const op *o) { return o->kernel_h * o->kernel_w; }
+INLINE ptrdiff_t channels_a_plane(const op *o) { return o->planar ? 1 : LANES; }
+INLINE ptrdiff_t floats_a_pixel(const op *o) { return o->planar ? 1 : LANES; }
+
+/* y, whose planes are so far apart, as sums over x. */
+INLINE channel_sum forward_sum(const op *o, ptrdiff_t y_plane)
+{
+    return (channel_sum){
+        .channels = o->planar ? 1 : o->inputs, .per_plane = LANES, .x_plane = o->x.plane,
+        .x_step = o->stride_w * floats_a_pixel(o),
+        .taps = o->forward_taps.count, .tap_x = o->forward_taps.x,
+        .y_plane = y_plane, .y_step = LANES,
+    };
+}
+
+/* In memory the gradients are [plane of x][start][run][K / LANES][LANES], then dbias. A plane has
+ * one start for each row of the kernel, whose values lie side by side (planar), or else for each
+ * of its positions, where the channels do. */
+typedef struct {
+    ptrdiff_t planes, starts, run, vectors;
+} gradient_order;
+
+INLINE gradient_order order_of(const op *o)
+{
+    const ptrdiff_t run = o->planar ? o->gradient_run : LANES;
+    return (gradient_order){
+        o->planar ? o->inputs : vectors_for(o->inputs),
+        o->planar ? taps_of(o) / run : taps_of(o), run, vectors_for(o->outputs)};
+}
+
+INLINE float *gradients_at(const op *o, const run *r, ptrdiff_t slot)
+{
+    return r->partials + item_of(r, slot) * r->partial_stride + o->partial;
+}
+
+/* The sums that make dweight; height and width are to be set. */
+INLINE channel_products gradient_products(
+    const op *o, const gradient_order *g, ptrdiff_t dy_plane, ptrdiff_t dy_row)
+{
+    return (channel_products){
+        .x_row = o->stride_h * o->x.row, .x_step = o->stride_w * floats_a_pixel(o),
+        .dy_plane = dy_plane, .dy_row = dy_row, .run = g->run, .out_step = g->vectors * LANES,
+    };
+}
+
+/* dweight (+)= the products of some rows of dy and of the rows of x below them. */
+INLINE void add_weight_gradients(
+    const op *o, const gradient_order *g, const channel_products *s, const float *dy,
+    const float *x, float *dweight, int add)
+{
+    for (ptrdiff_t k = 0; k < g->vectors; k += MOST_VECTORS) {
+        for (ptrdiff_t plane = 0; plane < g->planes; plane++) {
+            const ptrdiff_t run = o->planar ? g->run : smaller(LANES, o->inputs - plane * LANES);
+            NAMED(channel_gradient_block)(
+                s, dy + k * s->dy_plane, x + plane * o->x.plane, o->weight_taps, g->starts, run,
+                smaller(MOST_VECTORS, g->vectors - k),
+                dweight + plane * g->starts * g->run * s->out_step + k * LANES, add);
+        }
+    }
+}
+
+#endif

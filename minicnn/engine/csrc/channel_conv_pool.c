@@ -1,0 +1,106 @@
+/* Conv2d and the MaxPool2d behind it, with channels in the lanes: the rows under one row of windows
+ * are computed into scratch memory and reduced there, so the whole map is never written.
+ *
+ * Windows lie side by side and inside the map; pixels that no window holds are not computed. The
+ * backward pass of a first layer, which needs no dx, spreads each row of gradients likewise.
+ */
+#include "kernels.h"
+#include "channel_conv.h"
+
+/* The largest value of each window of `rows` [pool_h][pooled.width * pool_w][LANES], and its
+ * position in the window. The first maximum wins, and the first NaN beats all. */
+static void reduce_rows(const op *o, const float *rows, float *y, uint8_t *winner)
+{
+    const ptrdiff_t row = o->pooled.width * o->pool_w * LANES;
+    for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += o->pool_w * LANES) {
+        vec best = load(rows);
+        ivec which = (ivec)ALL(0);
+        for (ptrdiff_t i = 0; i < o->pool_h; i++) {
+            for (ptrdiff_t j = 0; j < o->pool_w; j++) {
+                const vec v = load(rows + i * row + j * LANES);
+                const ivec better = ~(ivec)(v <= best) & (ivec)(best == best);
+                const ivec here = (ivec)ALL(0) + (int32_t)(i * o->pool_w + j);
+                best = choose(better, v, best);
+                which = (better & here) | (~better & which);
+            }
+        }
+        store(y + w * LANES, best);
+        *(bvec *)(winner + w * LANES) = __builtin_convertvector(which, bvec);
+    }
+}
+
+void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t vectors = vectors_for(o->outputs), pixels = o->pooled.width * o->pool_w;
+    const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES, row = pixels * LANES;
+    const channel_sum s = forward_sum(o, o->pool_h * row);
+    const float *x = at_map(r, slot, &o->x), *bias = o->packed + vectors * next_vector;
+    const int most = NAMED(vectors_of_tile)(vectors, pixels);
+    uint8_t *winners = at_bytes(r, slot, o);
+    float *y = at_map(r, slot, &o->pooled), *rows = scratch_of(r);
+    for (ptrdiff_t k = 0; k < vectors; k += most) {
+        const int count = (int)smaller(most, vectors - k);
+        for (ptrdiff_t h = 0; h < o->pooled.height; h++) {
+            /* 1. The rows under one row of windows. */
+            for (ptrdiff_t i = 0; i < o->pool_h; i++)
+                NAMED(channel_sum_block)(
+                    &s, x + (h * o->pool_h + i) * o->stride_h * o->x.row,
+                    o->packed + k * next_vector, bias + k * LANES, rows + i * row, NULL, o->relu,
+                    pixels, count);
+            /* 2. Their largest values. */
+            for (int v = 0; v < count; v++) {
+                const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
+                reduce_rows(o, rows + v * o->pool_h * row,
+                            y + (k + v) * o->pooled.plane + h * o->pooled.row, winners + at);
+            }
+        }
+    }
+}
+
+/* The gradients of one row of windows, at their winners, in `rows`; adds them up in dbias. */
+static vec spread_row(
+    const op *o, const float *dy, const float *y, const uint8_t *winner, float *rows, vec dbias)
+{
+    const ptrdiff_t row = o->pooled.width * o->pool_w * LANES;
+    for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += o->pool_w * LANES) {
+        const ivec which = __builtin_convertvector(*(const bvec *)(winner + w * LANES), ivec);
+        vec gradient = load(dy + w * LANES);
+        if (o->relu)                    /* the window's largest value tells for all of it */
+            gradient = gated(gradient, load(y + w * LANES));
+        dbias += gradient;
+        for (ptrdiff_t i = 0; i < o->pool_h; i++) {
+            for (ptrdiff_t j = 0; j < o->pool_w; j++) {
+                const ivec here = (ivec)ALL(0) + (int32_t)(i * o->pool_w + j);
+                store(rows + i * row + j * LANES, keep((ivec)(which == here), gradient));
+            }
+        }
+    }
+    return dbias;
+}
+
+void NAMED(channel_conv_pool_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const gradient_order g = order_of(o);
+    const ptrdiff_t pixels = o->pooled.width * o->pool_w, plane = o->pool_h * pixels * LANES;
+    const float *x = at_map(r, slot, &o->x), *dy = at_map(r, slot, &o->dpooled);
+    const float *y = at_map(r, slot, &o->pooled);
+    const uint8_t *winners = at_bytes(r, slot, o);
+    float *rows = scratch_of(r), *dweight = gradients_at(o, r, slot);
+    float *dbias = dweight + g.planes * g.starts * g.run * g.vectors * LANES;
+    const int first = slot == first_slot(r, item_of(r, slot));
+    channel_products s = gradient_products(o, &g, plane, pixels * LANES);
+    s.height = o->pool_h;
+    s.width = pixels;
+    for (ptrdiff_t h = 0; h < o->pooled.height; h++) {
+        const int add = h > 0 || !first;
+        for (ptrdiff_t k = 0; k < g.vectors; k++) {
+            const ptrdiff_t at = k * o->dpooled.plane + h * o->dpooled.row;
+            const vec sum = add ? load(dbias + k * LANES) : splat(0.0f);
+            store(dbias + k * LANES,
+                  spread_row(o, dy + at, y + k * o->pooled.plane + h * o->pooled.row,
+                             winners + (k * o->pooled.height + h) * o->pooled.width * LANES,
+                             rows + k * plane, sum));
+        }
+        add_weight_gradients(o, &g, &s, rows, x + h * o->pool_h * s.x_row, dweight, add);
+    }
+}
