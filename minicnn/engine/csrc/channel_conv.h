@@ -51,6 +51,17 @@ INLINE channel_products gradient_products(
     };
 }
 
+/* Asks for the rows of a plane of x that the next rows of dy will meet: they may come from far, and
+ * the jump from row block to row block hides them from the hardware's own look-ahead. */
+INLINE void fetch_ahead(const op *o, const float *x, ptrdiff_t rows)
+{
+    const ptrdiff_t length = o->x.width * floats_a_pixel(o);
+    for (ptrdiff_t h = 0; h < rows; h++) {
+        for (ptrdiff_t i = 0; i < length; i += 16)
+            __builtin_prefetch(x + h * o->x.row + i, 0, 2);
+    }
+}
+
 /* dweight (+)= the products of some rows of dy and of the rows of x below them. */
 INLINE void add_weight_gradients(
     const op *o, const gradient_order *g, const channel_products *s, const float *dy,
@@ -59,6 +70,9 @@ INLINE void add_weight_gradients(
     for (ptrdiff_t k = 0; k < g->vectors; k += MOST_VECTORS) {
         for (ptrdiff_t plane = 0; plane < g->planes; plane++) {
             const ptrdiff_t run = o->planar ? g->run : smaller(LANES, o->inputs - plane * LANES);
+            if (k == 0)
+                fetch_ahead(o, x + plane * o->x.plane + s->height * s->x_row,
+                            s->height * o->stride_h);
             NAMED(channel_gradient_block)(
                 s, dy + k * s->dy_plane, x + plane * o->x.plane, o->weight_taps, g->starts, run,
                 smaller(MOST_VECTORS, g->vectors - k),
