@@ -89,6 +89,8 @@ cdef extern from "csrc/engine.h" nogil:
         LINEAR_INPUTS
         LINEAR_VECTORS
         PARTIAL_BLOCK
+        ROWS_OUTPUTS
+        ROWS_INPUTS
 
     const kernel_table* choose_kernels(const char* name)
     pass_function find_pass(const kernel_table* kernels, const char* name)
@@ -125,6 +127,9 @@ BLOCKS = {
     "linear_backward_weight": LINEAR_VECTORS * table.lanes,
     "linear_backward_input": LINEAR_INPUTS,
     "sum_partials": PARTIAL_BLOCK,
+    "rows_forward": ROWS_OUTPUTS,
+    "rows_backward_weight": ROWS_INPUTS,
+    "rows_backward_input": ROWS_INPUTS,
     "channel_pack_forward": table.lanes,
     "channel_pack_backward": table.lanes,
     "channel_sum_partials": table.lanes,

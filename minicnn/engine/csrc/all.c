@@ -11,6 +11,8 @@
 #include "pool.c"
 #include "probe.c"
 #include "linear.c"
+#include "rows_backward.c"
+#include "rows_forward.c"
 #include "tiles.c"
 
 #define TEXT_OF(name) #name
@@ -48,6 +50,9 @@ static const named_pass passes[] = {
     PASS(read_drow)
     PASS(flatten_forward)
     PASS(flatten_backward)
+    PASS(rows_forward)
+    PASS(rows_backward_weight)
+    PASS(rows_backward_input)
     PASS(channel_pack_forward)
     PASS(channel_pack_backward)
     PASS(channel_conv_forward)

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
 #error "the engine needs GCC 12 or later, or Clang: older ones lack __builtin_shufflevector"
@@ -42,6 +45,8 @@ typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4)));
 
 INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
+INLINE vec load_loose(const float *p) { return *(const loose_vec *)p; }
+INLINE void store_loose(float *p, vec v) { *(loose_vec *)p = v; }
 #if LANES == 16
 #define ALL(s) {s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
 #elif LANES == 8
@@ -51,22 +56,41 @@ INLINE void store(float *p, vec v) { *(vec *)p = v; }
 #endif
 INLINE vec splat(float s) { return (vec)ALL(s); }
 
-/* `count` values, at most LANES, from or to any address; nothing beyond them is touched. */
+/* `count` values, at most LANES, from or to any address; nothing beyond them is touched. A load
+ * has zeros in the other lanes. */
+#if LANES == 16
+INLINE __mmask16 first_lanes(ptrdiff_t count) { return (__mmask16)((1u << count) - 1); }
 INLINE vec load_some(const float *p, ptrdiff_t count)
 {
-    vec v = splat(0.0f);
-    if (count == LANES)
-        return *(const loose_vec *)p;
-    memcpy(&v, p, count * sizeof *p);
-    return v;
+    return (vec)_mm512_maskz_loadu_ps(first_lanes(count), p);
 }
 INLINE void store_some(float *p, vec v, ptrdiff_t count)
 {
-    if (count == LANES)
-        *(loose_vec *)p = v;
-    else
-        memcpy(p, &v, count * sizeof *p);
+    _mm512_mask_storeu_ps(p, first_lanes(count), (__m512)v);
 }
+#elif LANES == 8
+INLINE __m256i first_lanes(ptrdiff_t count)
+{
+    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (__m256i)(lane < (ivec)ALL((int32_t)count));
+}
+INLINE vec load_some(const float *p, ptrdiff_t count)
+{
+    return (vec)_mm256_maskload_ps(p, first_lanes(count));
+}
+INLINE void store_some(float *p, vec v, ptrdiff_t count)
+{
+    _mm256_maskstore_ps(p, first_lanes(count), (__m256)v);
+}
+#else
+INLINE vec load_some(const float *p, ptrdiff_t count)
+{
+    vec v = splat(0.0f);
+    memcpy(&v, p, count * sizeof *p);
+    return v;
+}
+INLINE void store_some(float *p, vec v, ptrdiff_t count) { memcpy(p, &v, count * sizeof *p); }
+#endif
 
 /* v where the mask is all ones, 0 where it is all zeros. */
 INLINE vec keep(ivec mask, vec v) { return (vec)((ivec)v & mask); }
@@ -90,33 +114,50 @@ INLINE vec gated(vec v, vec gate) { return (vec)((ivec)v & ~(ivec)(gate <= splat
 #define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #endif
 
-/* v[i][j] <-> v[j][i]. Each round is a perfect shuffle, which rotates the bits of the address
- * (i, j) by one; log2(LANES) rounds exchange i and j. */
-INLINE void transpose(vec v[LANES])
+INLINE void shuffle_round(vec v[LANES])
 {
     vec w[LANES];
-    for (int round = 1; round < LANES; round *= 2) {
-        UNROLL
-        for (int i = 0; i < LANES / 2; i++) {
-            w[2 * i] = LOW(v[i], v[i + LANES / 2]);
-            w[2 * i + 1] = HIGH(v[i], v[i + LANES / 2]);
-        }
-        UNROLL
-        for (int i = 0; i < LANES; i++)
-            v[i] = w[i];
+    UNROLL
+    for (int i = 0; i < LANES / 2; i++) {
+        w[2 * i] = LOW(v[i], v[i + LANES / 2]);
+        w[2 * i + 1] = HIGH(v[i], v[i + LANES / 2]);
     }
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        v[i] = w[i];
+}
+
+/* v[i][j] <-> v[j][i]. Each round is a perfect shuffle, which rotates the bits of the address
+ * (i, j) by one; log2(LANES) rounds exchange i and j. Here and below they are written out, since a
+ * loop of them would keep v in memory. */
+INLINE void transpose(vec v[LANES])
+{
+    shuffle_round(v);
+    shuffle_round(v);
+    if (LANES > 4)
+        shuffle_round(v);
+    if (LANES > 8)
+        shuffle_round(v);
+}
+
+/* v[i] becomes the sums of v[i] and of v[i + half], half as many lanes for each. */
+INLINE void sum_round(vec *v, const int half)
+{
+    UNROLL
+    for (int i = 0; i < half; i++)
+        v[i] = LOW(v[i], v[i + half]) + HIGH(v[i], v[i + half]);
 }
 
 /* Lane i of the result is the sum of the lanes of v[i], as a binary tree of fixed shape.
  * Overwrites v. */
 INLINE vec lane_sums(vec v[LANES])
 {
-    UNROLL
-    for (int half = LANES / 2; half; half /= 2) {
-        UNROLL
-        for (int i = 0; i < half; i++)
-            v[i] = LOW(v[i], v[i + half]) + HIGH(v[i], v[i + half]);
-    }
+    if (LANES > 8)
+        sum_round(v, 8);
+    if (LANES > 4)
+        sum_round(v, 4);
+    sum_round(v, 2);
+    sum_round(v, 1);
     return v[0];
 }
 

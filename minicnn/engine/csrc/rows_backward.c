@@ -1,0 +1,211 @@
+/* Linear on rows, backward: sums of outer products.
+ *
+ *     dweight[o, i] = sum over n of dy[n, o] x[n, i]
+ *     dx[n, i]      = sum over o of dy[n, o] weight[o, i]
+ *
+ * Both are out[a, i] = sum over t of factor[a, t] row[t, i], with inputs in the lanes. The items
+ * of both are the same blocks of inputs, so one stage can hold both calls; it reads x and dy once.
+ */
+#include "rows.h"
+
+enum { OUTER_ROWS = 6, OUTER_VECTORS = LANES == 16 ? 4 : 2 };
+
+typedef struct {
+    ptrdiff_t terms;
+    ptrdiff_t factor_row, factor_term;      /* from a to a + 1, from t to t + 1 */
+    ptrdiff_t row_term, out_row, gate_row;
+    int add;                                /* to what is in out */
+} outer;
+
+/* `last`: values of out in the last of the vectors. */
+INLINE void outer_tile(
+    const outer *s, const float *restrict factor, const float *restrict row,
+    float *restrict out, const float *gate, ptrdiff_t last, const int rows, const int vectors)
+{
+    vec sum[OUTER_ROWS][OUTER_VECTORS];
+    const float *factor_of[OUTER_ROWS];
+    /* 1. Zeros, or what the terms before these came to. */
+    UNROLL
+    for (int a = 0; a < rows; a++) {
+        factor_of[a] = factor + a * s->factor_row;
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            const float *from = out + a * s->out_row + v * LANES;
+            sum[a][v] = splat(0.0f);
+            if (s->add)
+                sum[a][v] = v + 1 < vectors ? load_loose(from) : load_some(from, last);
+        }
+    }
+    /* 2. One step: `vectors` vectors of a row, each used for `rows` sums. */
+    ptrdiff_t at = 0;
+    for (ptrdiff_t t = s->terms; t; t--) {
+        vec value[OUTER_VECTORS];
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            value[v] = load_loose(row + v * LANES);
+        UNROLL
+        for (int a = 0; a < rows; a++) {
+            const vec f = splat(factor_of[a][at]);
+            UNROLL
+            for (int v = 0; v < vectors; v++)
+                sum[a][v] += f * value[v];
+        }
+        row += s->row_term;
+        at += s->factor_term;
+    }
+    /* 3. The derivative of the ReLU that made the values at `gate`. */
+    UNROLL
+    for (int a = 0; a < rows; a++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            float *to = out + a * s->out_row + v * LANES;
+            if (gate)
+                sum[a][v] = gated(sum[a][v], load(gate + a * s->gate_row + v * LANES));
+            if (v + 1 < vectors)
+                store_loose(to, sum[a][v]);
+            else
+                store_some(to, sum[a][v], last);
+        }
+    }
+}
+
+typedef void outer_function(
+    const outer *, const float *, const float *, float *, const float *, ptrdiff_t);
+
+#define OUTER_TILE(A, V) \
+    static void outer_tile_##A##_##V( \
+        const outer *s, const float *factor, const float *row, float *out, const float *gate, \
+        ptrdiff_t last) \
+    { \
+        outer_tile(s, factor, row, out, gate, last, A, V); \
+    }
+#if LANES == 16
+#define OUTER_TO TO_4
+#else
+#define OUTER_TO TO_2
+#endif
+#define OUTER_TILES(M) \
+    OUTER_TO(M, 1) OUTER_TO(M, 2) OUTER_TO(M, 3) OUTER_TO(M, 4) OUTER_TO(M, 5) OUTER_TO(M, 6)
+
+OUTER_TILES(OUTER_TILE)
+
+#define OUTER_ENTRY(A, V) [A][V] = outer_tile_##A##_##V,
+static outer_function *const outer_tiles[OUTER_ROWS + 1][OUTER_VECTORS + 1] = {
+    OUTER_TILES(OUTER_ENTRY)};
+
+/* All rows of out, and `columns` of its columns. */
+static void outer_block(
+    const outer *s, const float *factor, const float *row, float *out, const float *gate,
+    ptrdiff_t rows, ptrdiff_t columns)
+{
+    const ptrdiff_t vectors = whole_parts(columns, LANES);
+    for (ptrdiff_t a = 0; a < rows;) {
+        const int tile_rows = next_part(rows - a, OUTER_ROWS);
+        for (ptrdiff_t v = 0; v < vectors;) {
+            const int tile_vectors = next_part(vectors - v, OUTER_VECTORS);
+            const ptrdiff_t i = v * LANES;
+            v += tile_vectors;
+            outer_tiles[tile_rows][tile_vectors](
+                s, factor + a * s->factor_row, row + i, out + a * s->out_row + i,
+                gate ? gate + a * s->gate_row + i : NULL,
+                smaller(LANES, columns - (v - 1) * LANES));
+        }
+        a += tile_rows;
+    }
+}
+
+/* A block of columns of some rows, side by side, filled up with zeros to whole vectors. Where they
+ * come from, the rows may be a multiple of 4096 bytes apart and push each other out of the cache. */
+static void pack_columns(
+    const float *from, ptrdiff_t from_row, ptrdiff_t rows, ptrdiff_t columns,
+    float *panel)                           /* [rows][vectors][LANES] */
+{
+    for (ptrdiff_t a = 0; a < rows; a++) {
+        const float *row = from + a * from_row;
+        ptrdiff_t i = 0;
+        for (; i + LANES <= columns; i += LANES, panel += LANES)
+            store(panel, load_loose(row + i));
+        if (i < columns) {
+            store(panel, load_some(row + i, columns - i));
+            panel += LANES;
+        }
+    }
+}
+
+/* The inputs of an item. */
+static range inputs_of(const op *o, ptrdiff_t item)
+{
+    const range v = equal_part(whole_parts(o->inputs, LANES), ROWS_INPUTS / LANES, item);
+    return (range){v.first * LANES, smaller(v.end * LANES, o->inputs)};
+}
+
+static void bias_gradient(const op *o, const run *r)
+{
+    for (ptrdiff_t k = 0; k < o->outputs; k += LANES) {
+        vec sum = splat(0.0f);
+        for (ptrdiff_t slot = 0; slot < r->slots; slot++)
+            sum += load(at_map(r, slot, &o->dy) + k);
+        store_some(o->dbias + k, sum, smaller(LANES, o->outputs - k));
+    }
+}
+
+/* Item: one of the equal parts of the inputs, none above ROWS_INPUTS. */
+void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
+{
+    const range inputs = inputs_of(o, item);
+    const ptrdiff_t x_step = sample_step(r, &o->x), size = inputs.end - inputs.first;
+    const int direct = size % LANES == 0
+        && (r->slots <= FEW_SAMPLES || o->outputs <= OUTER_ROWS);
+    outer s = {
+        .factor_row = 1, .factor_term = sample_step(r, &o->dy), .out_row = o->inputs,
+    };
+    for (ptrdiff_t slot = 0; slot < r->slots; slot += s.terms) {
+        const ptrdiff_t width = direct ? size : OUTER_VECTORS * LANES;
+        s.terms = smaller(ROWS_SAMPLES, r->slots - slot);
+        s.add = slot > 0;
+        for (ptrdiff_t i = inputs.first; i < inputs.end; i += width) {
+            const ptrdiff_t columns = smaller(width, inputs.end - i);
+            const float *x = at_map(r, slot, &o->x) + i;
+            s.row_term = x_step;
+            if (!direct) {
+                pack_columns(x, x_step, s.terms, columns, scratch_of(r));
+                x = scratch_of(r);
+                s.row_term = whole_parts(columns, LANES) * LANES;
+            }
+            outer_block(&s, at_map(r, slot, &o->dy), x, o->dweight + i, NULL, o->outputs, columns);
+        }
+    }
+    if (item == 0 && o->dbias)
+        bias_gradient(o, r);
+}
+
+/* Item: as in rows_backward_weight. */
+void NAMED(rows_backward_input)(const op *o, const run *r, ptrdiff_t item)
+{
+    const range inputs = inputs_of(o, item);
+    const ptrdiff_t size = inputs.end - inputs.first;
+    const int direct = size % LANES == 0 && r->slots <= FEW_SAMPLES;
+    outer s = {
+        .factor_row = sample_step(r, &o->dy), .factor_term = 1,
+        .out_row = sample_step(r, &o->dx), .gate_row = sample_step(r, &o->x),
+    };
+    for (ptrdiff_t k = 0; k < o->outputs; k += s.terms) {
+        const ptrdiff_t width = direct ? size : OUTER_VECTORS * LANES;
+        s.terms = smaller(ROWS_TERMS, o->outputs - k);
+        s.add = k > 0;
+        const int gate = o->gate && k + s.terms == o->outputs;
+        for (ptrdiff_t i = inputs.first; i < inputs.end; i += width) {
+            const ptrdiff_t columns = smaller(width, inputs.end - i);
+            const ptrdiff_t whole = whole_parts(columns, LANES) * LANES;
+            const float *weight = o->weight + k * o->inputs + i;
+            s.row_term = o->inputs;
+            if (!direct) {
+                pack_columns(weight, o->inputs, s.terms, columns, scratch_of(r));
+                weight = scratch_of(r);
+                s.row_term = whole;
+            }
+            outer_block(&s, at_map(r, 0, &o->dy) + k, weight, at_map(r, 0, &o->dx) + i,
+                        gate ? at_map(r, 0, &o->x) + i : NULL, r->slots, whole);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+/* Linear on rows, forward: y[n, o] = bias[o] + sum over i of x[n, i] weight[o, i].
+ *
+ * The lanes are inputs; they are added up when a sum is complete.
+ */
+#include "rows.h"
+
+#if LANES == 16
+enum { DOT_SAMPLES = 6, DOT_OUTPUTS = 16, DOT_SUMS = 24 };
+static const int dot_outputs[] = {0, 16, 8, 8, 6, 4, 4};    /* for so many samples */
+#else
+enum { DOT_SAMPLES = 4, DOT_OUTPUTS = 8, DOT_SUMS = 12 };
+static const int dot_outputs[] = {0, 8, 6, 4, 3};
+#endif
+
+/* Sums over some neighbouring inputs. */
+typedef struct {
+    ptrdiff_t x_row, y_row;                 /* from sample to sample */
+    ptrdiff_t weight_row, weight_step;      /* from output to output, from vector to vector */
+    ptrdiff_t inputs;
+    int first, last, relu;                  /* whether they are the first, or last, of all */
+} dots;
+
+/* sum[n, k] += x[n] * weight[k] for one vector of inputs */
+INLINE void add_products(
+    const dots *d, const float *x, const float *const *weight, ptrdiff_t at, ptrdiff_t count,
+    vec *sum, const int samples, const int outputs, const int whole)
+{
+    vec factor[DOT_OUTPUTS];
+    UNROLL
+    for (int k = 0; k < outputs; k++)
+        factor[k] = whole ? load_loose(weight[k] + at) : load_some(weight[k] + at, count);
+    UNROLL
+    for (int n = 0; n < samples; n++) {
+        const float *from = x + n * d->x_row;
+        const vec value = whole ? load_loose(from) : load_some(from, count);
+        UNROLL
+        for (int k = 0; k < outputs; k++)
+            sum[n * outputs + k] += value * factor[k];
+    }
+}
+
+INLINE void dot_tile(
+    const dots *d, const float *restrict x, const float *restrict weight, const float *bias,
+    float *restrict sums,                   /* [samples][outputs][LANES] between the calls */
+    float *restrict y, const int samples, const int outputs)
+{
+    enum { GROUPS = (DOT_SUMS + LANES - 1) / LANES };
+    vec sum[GROUPS * LANES];                /* [samples][outputs], then zeros */
+    const float *row[DOT_OUTPUTS];
+    /* 1. The bias, in one of the lanes; or what the inputs before these came to. */
+    UNROLL
+    for (int k = 0; k < outputs; k++) {
+        row[k] = weight + k * d->weight_row;
+        UNROLL
+        for (int n = 0; n < samples; n++) {
+            const int i = n * outputs + k;
+            sum[i] = d->first ? (vec){bias ? bias[k] : 0.0f} : load(sums + i * LANES);
+        }
+    }
+    UNROLL
+    for (int i = samples * outputs; i % LANES; i++)
+        sum[i] = splat(0.0f);
+    /* 2. One step: `samples` vectors of x, each used for `outputs` sums. */
+    ptrdiff_t i = 0, at = 0;
+    _Pragma("GCC unroll 2")
+    for (; i + LANES <= d->inputs; i += LANES) {
+        add_products(d, x + i, row, at, LANES, sum, samples, outputs, 1);
+        at += d->weight_step;
+    }
+    if (i < d->inputs)
+        add_products(d, x + i, row, at, d->inputs - i, sum, samples, outputs, 0);
+    if (!d->last) {
+        UNROLL
+        for (int n = 0; n < samples; n++) {
+            UNROLL
+            for (int k = 0; k < outputs; k++)
+                store(sums + (n * outputs + k) * LANES, sum[n * outputs + k]);
+        }
+        return;
+    }
+    /* 3. The lanes of each sum, and ReLU. */
+    float total[GROUPS * LANES] __attribute__((aligned(64)));
+    UNROLL
+    for (int g = 0; g * LANES < samples * outputs; g++) {
+        const vec v = lane_sums(sum + g * LANES);
+        store(total + g * LANES, d->relu ? gated(v, v) : v);
+    }
+    UNROLL
+    for (int n = 0; n < samples; n++)
+        memcpy(y + n * d->y_row, total + n * outputs, outputs * sizeof(float));
+}
+
+typedef void dot_function(
+    const dots *, const float *, const float *, const float *, float *, float *);
+
+#define DOT_TILE(N, K) \
+    static void dot_tile_##N##_##K( \
+        const dots *d, const float *x, const float *weight, const float *bias, float *sums, \
+        float *y) \
+    { \
+        dot_tile(d, x, weight, bias, sums, y, N, K); \
+    }
+#if LANES == 16
+#define DOT_TILES(M) TO_16(M, 1) TO_8(M, 2) TO_8(M, 3) TO_6(M, 4) TO_4(M, 5) TO_4(M, 6)
+#else
+#define DOT_TILES(M) TO_8(M, 1) TO_6(M, 2) TO_4(M, 3) TO_3(M, 4)
+#endif
+
+DOT_TILES(DOT_TILE)
+
+#define DOT_ENTRY(N, K) [N][K] = dot_tile_##N##_##K,
+static dot_function *const dot_tiles[DOT_SAMPLES + 1][DOT_OUTPUTS + 1] = {DOT_TILES(DOT_ENTRY)};
+
+/* Some rows of the weight, vector by vector, so that they lie together in the nearest cache. */
+static void pack_rows(
+    const float *weight, ptrdiff_t weight_row, ptrdiff_t rows, ptrdiff_t inputs,
+    float *panel)                           /* [vector][rows][LANES] */
+{
+    for (ptrdiff_t k = 0; k < rows; k++) {
+        const float *row = weight + k * weight_row;
+        float *out = panel + k * LANES;
+        ptrdiff_t i = 0;
+        for (; i + LANES <= inputs; i += LANES) {
+            store(out, load_loose(row + i));
+            out += rows * LANES;
+        }
+        if (i < inputs)
+            store(out, load_some(row + i, inputs - i));
+    }
+}
+
+/* Some samples and outputs. A few rows of the weight stay near while all samples pass by. */
+static void dot_block(
+    dots d, const float *x, const float *weight, const float *bias, float *scratch, float *y,
+    ptrdiff_t samples, ptrdiff_t outputs)
+{
+    float *panel = scratch, *sums = scratch + DOT_OUTPUTS * ROWS_BLOCK;
+    const ptrdiff_t weight_row = d.weight_row;
+    const int pack = samples > FEW_SAMPLES;
+    const int most = dot_outputs[next_part(samples, DOT_SAMPLES)];
+    for (ptrdiff_t k = 0; k < outputs;) {
+        const int tile_outputs = next_part(outputs - k, most);
+        const float *rows = weight + k * weight_row;
+        d.weight_step = LANES;
+        if (pack) {
+            pack_rows(rows, weight_row, tile_outputs, d.inputs, panel);
+            rows = panel;
+            d.weight_row = LANES;
+            d.weight_step = tile_outputs * LANES;
+        }
+        for (ptrdiff_t n = 0; n < samples;) {
+            const int tile_samples = next_part(samples - n, DOT_SAMPLES);
+            dot_tiles[tile_samples][tile_outputs](
+                &d, x + n * d.x_row, rows, bias ? bias + k : NULL, sums, y + n * d.y_row + k);
+            sums += tile_samples * tile_outputs * LANES;
+            n += tile_samples;
+        }
+        k += tile_outputs;
+    }
+}
+
+/* y of `samples` samples from `slot` on, for some outputs. Inputs go by in blocks. */
+static void forward_block(
+    const op *o, const run *r, ptrdiff_t slot, ptrdiff_t samples, range outputs)
+{
+    const ptrdiff_t inputs = o->inputs, vectors = whole_parts(inputs, LANES);
+    const ptrdiff_t blocks = whole_parts(vectors, ROWS_BLOCK / LANES);
+    for (ptrdiff_t block = 0; block < blocks; block++) {
+        const range part = equal_part(vectors, ROWS_BLOCK / LANES, block);
+        const ptrdiff_t i = part.first * LANES;
+        const dots d = {
+            .x_row = sample_step(r, &o->x), .y_row = sample_step(r, &o->y),
+            .weight_row = inputs, .inputs = smaller(part.end * LANES, inputs) - i,
+            .first = block == 0, .last = block == blocks - 1, .relu = o->relu,
+        };
+        dot_block(d, at_map(r, slot, &o->x) + i, o->weight + outputs.first * inputs + i,
+                  o->bias ? o->bias + outputs.first : NULL, scratch_of(r),
+                  at_map(r, slot, &o->y) + outputs.first, samples, outputs.end - outputs.first);
+    }
+}
+
+/* Item: one of the equal parts of the outputs, none above ROWS_OUTPUTS. */
+void NAMED(rows_forward)(const op *o, const run *r, ptrdiff_t item)
+{
+    const range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
+    const ptrdiff_t beyond = whole_parts(o->outputs, LANES) * LANES - o->outputs;
+    for (ptrdiff_t slot = 0; slot < r->slots; slot += ROWS_SAMPLES)
+        forward_block(o, r, slot, smaller(ROWS_SAMPLES, r->slots - slot), outputs);
+    if (outputs.end < o->outputs || beyond == 0)
+        return;
+    for (ptrdiff_t slot = 0; slot < r->slots; slot++)
+        memset(at_map(r, slot, &o->y) + o->outputs, 0, beyond * sizeof(float));
+}
