@@ -90,6 +90,7 @@ class Operation:
     scratch: int = 0  # floats
     packed: int = 0
     packed_back: int = 0
+    scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
 
 
 class Stage(NamedTuple):

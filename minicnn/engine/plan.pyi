@@ -7,6 +7,7 @@ from .description import Operation, Stage
 
 LANES: int
 BLOCKS: dict[str, int]
+SCRATCH: dict[str, int]
 ISAS: tuple[str, ...]
 
 def isa() -> str: ...

@@ -91,6 +91,7 @@ cdef extern from "csrc/engine.h" nogil:
         PARTIAL_BLOCK
         ROWS_OUTPUTS
         ROWS_INPUTS
+        ROWS_SCRATCH
 
     const kernel_table* choose_kernels(const char* name)
     pass_function find_pass(const kernel_table* kernels, const char* name)
@@ -136,6 +137,7 @@ BLOCKS = {
     "channel_batchnorm_combine": table.lanes,
     "channel_batchnorm_gradient_combine": table.lanes,
 }
+SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
 
 
@@ -214,6 +216,7 @@ cdef class Plan:
         self.run.input_size = input_size
         self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.run.partial_stride = partial_floats
+        self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
         self.taps = <tap_set*>calloc(
             max(1, sum(len(o.input_taps) for o in self.operations)), sizeof(tap_set))
@@ -341,11 +344,13 @@ cdef class Plan:
         cdef float[::1] local = aligned_zeros(threads * self.run.local_stride)
         cdef float[::1] arena = aligned_zeros(slots * self.run.slot_stride)
         cdef float[::1] partials = aligned_zeros(self.items(slots) * self.run.partial_stride)
+        cdef float[::1] scratch = aligned_zeros(threads * self.run.scratch_stride)
         cdef double[::1] sums
         cdef float[::1] scratch = aligned_zeros(threads * self.run.scratch_stride)
         cdef list memory = [arena, partials, local, scratch]
         self.run.scratch = &scratch[0]
         self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
+        self.run.scratch = &scratch[0]
         for i, operation in enumerate(self.operations):
             if operation.running_mean is not None:
                 sums = aligned_doubles(slots * 2 * operation.x.channels * table.lanes)

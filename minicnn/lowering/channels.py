@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from ..engine import LANES, geometry
 from ..engine.description import INPUT, Map, Memory, Operation
+from ..engine.plan import SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution
 
@@ -88,6 +89,8 @@ def fill(node: Node, memory: Memory) -> None:
         op.bias, op.dbias = (bias.data, bias.grad) if bias is not None else (None, None)
     if node.kind == "conv":
         fill_conv(node)
+    elif node.kind == "linear":
+        op.scratch = SCRATCH["rows"]
     elif node.kind == "batchnorm":
         op.running_mean, op.running_var = layer.running_mean, layer.running_var
     elif node.kind in ("max_pool", "avg_pool"):

@@ -139,7 +139,7 @@ static range inputs_of(const op *o, ptrdiff_t item)
     return (range){v.first * LANES, smaller(v.end * LANES, o->inputs)};
 }
 
-static void bias_gradient(const op *o, const run *r)
+static void rows_bias_gradient(const op *o, const run *r)
 {
     for (ptrdiff_t k = 0; k < o->outputs; k += LANES) {
         vec sum = splat(0.0f);
@@ -176,7 +176,7 @@ void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
         }
     }
     if (item == 0 && o->dbias)
-        bias_gradient(o, r);
+        rows_bias_gradient(o, r);
 }
 
 /* Item: as in rows_backward_weight. */
