@@ -87,7 +87,6 @@ class Operation:
     pooled: Map | None = None
     dpooled: Map | None = None
     pool: tuple[int, int] = (1, 1)
-    scratch: int = 0  # floats
     packed: int = 0
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs

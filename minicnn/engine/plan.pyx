@@ -216,7 +216,6 @@ cdef class Plan:
         self.run.input_size = input_size
         self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.run.partial_stride = partial_floats
-        self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
         self.taps = <tap_set*>calloc(
             max(1, sum(len(o.input_taps) for o in self.operations)), sizeof(tap_set))
@@ -346,11 +345,9 @@ cdef class Plan:
         cdef float[::1] partials = aligned_zeros(self.items(slots) * self.run.partial_stride)
         cdef float[::1] scratch = aligned_zeros(threads * self.run.scratch_stride)
         cdef double[::1] sums
-        cdef float[::1] scratch = aligned_zeros(threads * self.run.scratch_stride)
         cdef list memory = [arena, partials, local, scratch]
         self.run.scratch = &scratch[0]
         self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
-        self.run.scratch = &scratch[0]
         for i, operation in enumerate(self.operations):
             if operation.running_mean is not None:
                 sums = aligned_doubles(slots * 2 * operation.x.channels * table.lanes)

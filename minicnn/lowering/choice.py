@@ -23,7 +23,7 @@ def best_lanes(nodes: list[Node], batch: int, training: bool) -> str:
     In prediction it is the same for every batch, so that the answer for a sample does not depend
     on the others.
     """
-    if not suits(nodes):
+    if not nodes or not suits(nodes):
         return "samples"
     if not training:
         return "channels"

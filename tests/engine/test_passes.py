@@ -10,6 +10,7 @@ from kernels.conv2d_cases import random_case
 
 import minicnn as mc
 from engine.nets import oracle_passes, random_net
+from minicnn import lowering
 from minicnn.lowering import Passes
 
 # docs/numerics.md: a step of a small net is off by about 1e-6 of the largest value.
@@ -45,9 +46,13 @@ def gradient_for(model, x, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("across", ("samples", "channels"))
 @pytest.mark.parametrize("seed", range(120))
-def test_random_net_agrees_with_the_oracle_and_between_threads(seed):
+def test_random_net_agrees_with_the_oracle_and_between_threads(seed, across, monkeypatch):
     model, x = random_net(seed)
+    if across == "channels" and any(getattr(layer, "groups", 1) > 1 for layer in model):
+        across = "samples"  # groups cross the lanes of channels
+    monkeypatch.setattr(lowering.passes, "ACROSS", across)
     dy = gradient_for(model, x, seed)
     y, gradients = run(model, x, dy)
     expected_y, expected = oracle_passes(model, x, dy)
@@ -74,7 +79,12 @@ def test_random_net_agrees_with_the_oracle_and_between_threads(seed):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("first", ("conv", "batchnorm"))
-def test_derivative_of_a_fused_relu_is_right_whatever_follows(first, consumer, batch):
+@pytest.mark.parametrize("across", ("samples", "channels"))
+def test_derivative_of_a_fused_relu_is_right_whatever_follows(
+    first, consumer, batch, across, monkeypatch
+):
+    if getattr(consumer(), "groups", 1) == 1:
+        monkeypatch.setattr(lowering.passes, "ACROSS", across)
     middle = [mc.BatchNorm2d(6)] if first == "batchnorm" else []
     layers = [mc.Conv2d(2, 6, 3, padding=1), *middle, mc.ReLU(), consumer(), mc.Linear(None, 7)]
     model = mc.Sequential(*layers, seed=4)
@@ -89,9 +99,11 @@ def test_derivative_of_a_fused_relu_is_right_whatever_follows(first, consumer, b
         assert_close(gradients[name], value, NET_TOLERANCE, scale, may_be_zero=True)
 
 
+@pytest.mark.parametrize("across", ("samples", "channels"))
 @pytest.mark.parametrize("seed", range(60))
-def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed):
+def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed, across, monkeypatch):
     case = random_case(seed)
+    monkeypatch.setattr(lowering.passes, "ACROSS", across if case.groups == 1 else "samples")
     rng = np.random.default_rng(seed)
     layer = mc.Conv2d(case.C, case.K, case.kernel, case.stride, case.padding, case.dilation,
                       case.groups, case.bias)  # fmt: skip
@@ -111,10 +123,12 @@ def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed):
         assert_close(gradients[name], value, sum_tolerance(pixels), scales[name], may_be_zero=True)
 
 
+@pytest.mark.parametrize("across", ("samples", "channels"))
 @pytest.mark.parametrize("seed", range(60))
-def test_input_gradient_of_a_convolution_agrees_pixel_by_pixel(seed):
+def test_input_gradient_of_a_convolution_agrees_pixel_by_pixel(seed, across, monkeypatch):
     """A 1×1 convolution in front, fed with one-hot pixels, has dx as its weight gradient."""
     case = random_case(seed)
+    monkeypatch.setattr(lowering.passes, "ACROSS", across if case.groups == 1 else "samples")
     area, batch = case.image[0] * case.image[1], (1, 5, 17)[seed % 3]
     feed = mc.Conv2d(area, case.C, 1, bias=False)
     layer = mc.Conv2d(case.C, case.K, case.kernel, case.stride, case.padding, case.dilation,
@@ -135,9 +149,13 @@ def test_input_gradient_of_a_convolution_agrees_pixel_by_pixel(seed):
     assert_close(found, expected, sum_tolerance(terms), scale, may_be_zero=True)
 
 
+@pytest.mark.parametrize("across", ("samples", "channels"))
 @pytest.mark.parametrize("batch", (1, 7, 8, 15, 16, 17, 33, 64, 130))
 @pytest.mark.parametrize(("inputs", "outputs"), ((1, 1), (5, 3), (70, 33), (129, 50)))
-def test_linear_agrees_with_the_oracle_to_the_rounding_of_its_sums(batch, inputs, outputs):
+def test_linear_agrees_with_the_oracle_to_the_rounding_of_its_sums(
+    batch, inputs, outputs, across, monkeypatch
+):
+    monkeypatch.setattr(lowering.passes, "ACROSS", across)
     model = mc.Sequential(mc.Linear(inputs, outputs), seed=1)
     x = np.random.default_rng(batch).normal(size=(batch, inputs)).astype(np.float32)
     dy = gradient_for(model, x)
@@ -151,9 +169,11 @@ def test_linear_agrees_with_the_oracle_to_the_rounding_of_its_sums(batch, inputs
         assert_close(gradients[name], value, sum_tolerance(batch), scales[name])
 
 
+@pytest.mark.parametrize("across", ("samples", "channels"))
 @pytest.mark.parametrize("size", (1, 3, 4, 6, 63))
 @pytest.mark.parametrize("layer", (mc.Dropout, mc.Dropout2d))
-def test_dropout_makes_the_same_choices_as_the_layer(layer, size):
+def test_dropout_makes_the_same_choices_as_the_layer(layer, size, across, monkeypatch):
+    monkeypatch.setattr(lowering.passes, "ACROSS", across)
     x = np.random.default_rng(size).normal(size=(19, size, 3, 3)).astype(np.float32)
     model = mc.Sequential(layer(0.3), seed=2**63 + 5)
     model.build(x.shape[1:])
