@@ -21,6 +21,8 @@ class Plan:
         forward: Sequence[Stage],
         backward: Sequence[Stage],
         slot_floats: int,
+        local_floats: int,
+        slot_samples: int,
         partial_floats: int,
         input_size: int,
         output_size: int,

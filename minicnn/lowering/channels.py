@@ -8,7 +8,7 @@ import math
 from itertools import pairwise
 
 from ..engine import LANES, geometry
-from ..engine.description import INPUT, Map, Memory, Operation
+from ..engine.description import INPUT, Border, Map, Memory, Operation, Taps
 from ..engine.plan import SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution
@@ -70,11 +70,11 @@ def place_input(node: Node, memory: Memory) -> Operation:
     return Operation(x=node.x.map, inputs=channels)
 
 
-def border_of_x(node: Node) -> geometry.Border:
+def border_of_x(node: Node) -> Border:
     return geometry.input_border(convolution(node)) if node.kind == "conv" else NO_BORDER
 
 
-def border_of_dy(node: Node) -> geometry.Border:
+def border_of_dy(node: Node) -> Border:
     return geometry.gradient_border(convolution(node)) if node.kind == "conv" else NO_BORDER
 
 
@@ -138,7 +138,7 @@ def fill_conv(node: Node) -> None:
         op.gradient_run = sizes.kernel[1] if sizes.dilation[1] == 1 else 1
         op.weight_taps = op.forward_taps.x[:: op.gradient_run]
         places = geometry.weight_taps(sizes, op.x, op.inputs, pixel)
-        op.forward_taps = geometry.Taps(places, list(range(len(places))), (0, 0))
+        op.forward_taps = Taps(places, list(range(len(places))), (0, 0))
     op.packed = planes(op.outputs) * (op.inputs * taps + 1) * LANES
     if op.dx is not None:
         assert op.dy is not None

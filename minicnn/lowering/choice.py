@@ -38,7 +38,7 @@ def best_lanes(nodes: list[Node], batch: int, training: bool) -> str:
 def samples_cost(node: Node) -> float:
     """Vector operations of a slot, forward and backward."""
     if node.kind == "conv":
-        return 3.0 * node.layer.multiply_adds(node.x_shape)
+        return float(3 * node.layer.multiply_adds(node.x_shape))
     if node.kind == "linear":
         return 3.0 * math.prod(node.x_shape) * node.y.shape[0]
     return 4.0 * math.prod(node.x.shape)

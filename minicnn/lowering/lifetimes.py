@@ -7,8 +7,17 @@ that thread's caches; the others belong to the slot.
 from dataclasses import dataclass
 from typing import Any
 
-from ..engine.description import LOCAL, SLOT, SLOTS, Buffer, Map, Memory, Operation, Stage
-from ..engine.description import slot_distance
+from ..engine.description import (
+    LOCAL,
+    SLOT,
+    SLOTS,
+    Buffer,
+    Map,
+    Memory,
+    Operation,
+    Stage,
+    slot_distance,
+)
 
 # Kernels of the backward pass that look at x, besides those that are gated by it.
 READ_X = (

@@ -40,7 +40,8 @@ class Passes:
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
-            lowered.local_floats, lowered.slot_samples, lowered.partial_floats, math.prod(input_shape), math.prod(self.output_shape),
+            lowered.local_floats, lowered.slot_samples, lowered.partial_floats,
+            math.prod(input_shape), math.prod(self.output_shape),
         )  # fmt: skip
         self.lock = threading.Lock()
 

@@ -99,6 +99,18 @@ def test_derivative_of_a_fused_relu_is_right_whatever_follows(
         assert_close(gradients[name], value, NET_TOLERANCE, scale, may_be_zero=True)
 
 
+def test_linear_behind_a_map_of_one_pixel_sees_all_channels(monkeypatch):
+    """The gradient of that pixel has a border, which no row of features has."""
+    monkeypatch.setattr(lowering.passes, "ACROSS", "channels")
+    model = mc.Sequential(mc.Conv2d(2, 3, 2), mc.Conv2d(3, 40, 3), mc.Linear(None, 5), seed=1)
+    x = np.random.default_rng(0).normal(size=(3, 2, 4, 4)).astype(np.float32)
+    dy = gradient_for(model, x)
+    _, gradients = run(model, x, dy)
+    _, expected = oracle_passes(model, x, dy)
+    for name, value in expected.items():
+        assert_close(gradients[name], value, NET_TOLERANCE, np.abs(value).max())
+
+
 @pytest.mark.parametrize("across", ("samples", "channels"))
 @pytest.mark.parametrize("seed", range(60))
 def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed, across, monkeypatch):
