@@ -81,42 +81,65 @@ def list_classes(root: str) -> Listing:
             "into a folder with the name of the class"
         )
     listing.foreign += loose
+    above = (_identity(os.stat(root)),)
     for label, name in enumerate(listing.classes):
-        for path in walk_pictures(os.path.join(root, name), listing):
+        for path in walk_pictures(os.path.join(root, name), listing, above):
             listing.files.append(path)
             listing.labels.append(label)
     return listing
 
 
-def walk_pictures(folder: str, listing: Listing) -> Iterator[str]:
+Identity = tuple[int, int]  # of a folder: the same for all links to it
+
+
+def walk_pictures(folder: str, listing: Listing, above: tuple[Identity, ...] = ()) -> Iterator[str]:
     """Paths of the pictures below `folder`, in the order of their names, one after the other.
 
-    What is passed over is added to `listing`. A link to a folder that the link is in would never
-    end; it is a problem.
+    What is passed over is added to `listing`. A link to a folder that the link is in, or to one
+    of those `above` it, would never end; it is a problem.
     """
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(folder, ())]
+    waiting = _entries(folder, listing, above)
     while waiting:
-        path, above = waiting.pop()
-        if os.path.basename(path).startswith(".") and above:
-            listing.hidden.append(path)
-        elif not os.path.isdir(path):
-            if is_picture_name(path):
-                yield path
-            else:
-                listing.foreign.append(path)
+        entry, inside = waiting.pop()
+        if entry.name.startswith("."):
+            listing.hidden.append(entry.path)
+        elif _is_folder(entry):
+            waiting += _entries(entry.path, listing, inside)
+        elif is_picture_name(entry.name):
+            yield entry.path
         else:
-            try:
-                status = os.stat(path)
-                names = sorted(os.listdir(path), reverse=True)
-            except OSError as error:
-                listing.problems.append(Problem(path, f"cannot be read: {error.strerror}"))
-                continue
-            here = (status.st_dev, status.st_ino)
-            if here in above:
-                reason = "is a link to a folder that it is in, which never ends; remove the link"
-                listing.problems.append(Problem(path, reason))
-                continue
-            waiting += [(os.path.join(path, name), (*above, here)) for name in names]
+            listing.foreign.append(entry.path)
+
+
+def _entries(
+    folder: str, listing: Listing, above: tuple[Identity, ...]
+) -> list[tuple["os.DirEntry[str]", tuple[Identity, ...]]]:
+    """What is in a folder, the last name first, each with the folders that it is in."""
+    try:
+        here = _identity(os.stat(folder))
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    except OSError as error:
+        listing.problems.append(Problem(folder, f"cannot be read: {error.strerror}"))
+        return []
+    if here in above:
+        reason = "is a link to a folder that it is in, which never ends; remove the link"
+        listing.problems.append(Problem(folder, reason))
+        return []
+    inside = (*above, here)
+    return [(entry, inside) for entry in found]
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder or a link to one; for most files no call of the system."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def find_parts(root: str) -> dict[str, str]:

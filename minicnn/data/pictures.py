@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bilinear import resize_bytes
-from .errors import DataError
+from .picture_errors import named_errors
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 DESCRIBED = ("channels", "size", "divisor", "background")
@@ -172,29 +172,44 @@ def decode_picture(
     path: str | os.PathLike[str], preprocessing: Mapping[str, Any], invert: bool = False
 ) -> npt.NDArray[np.uint8]:
     """As `load_picture`, for callers that are inside `quiet_pillow` already."""
-    from PIL import Image, ImageOps
-
     name = os.fspath(path)
     height, width = preprocessing["size"]
     rule = preprocessing.get("resize", "area")
-    try:
-        # Opening a pipe would wait for somebody to write into it.
-        if not os.path.isdir(name) and os.path.exists(name) and not os.path.isfile(name):
-            raise ValueError("neither a file nor a folder")
-        with open(name, "rb") as file, Image.open(file) as opened:
-            _check_pixels(opened.size)
-            if rule == "area":  # another looks at single pixels, so all have to be there
-                _reduce_while_decoding(opened, width, height)
-            opened.load()
-            picture = _eight_bits(ImageOps.exif_transpose(opened))
+    with named_errors(name):
+        # Another rule looks at single pixels, so all of them have to be there.
+        picture, _ = _upright(name, (width, height) if rule == "area" else None)
         picture = _in_mode(picture, MODES[preprocessing["channels"]], preprocessing["background"])
         pixels = _resize(picture, height, width, rule)
-    except MemoryError:
-        raise
-    except Exception as error:  # on damaged files Pillow's readers raise a dozen types
-        raise DataError(f"{name}: {_reason(error)}") from error
     planes = in_channel_order(pixels.transpose(2, 0, 1)[None], preprocessing)[0]
     return np.ascontiguousarray(255 - planes if invert else planes)
+
+
+def whole_picture(path: str) -> tuple[Any, str]:
+    """A picture in its own size, upright and in RGB on white, and the name of its format.
+
+    For callers that are inside `quiet_pillow`; errors as in `load_picture`.
+    """
+    with named_errors(path):
+        picture, kind = _upright(path)
+        return _in_mode(picture, "RGB", None), kind
+
+
+def _upright(name: str, enough: tuple[int, int] | None = None) -> tuple[Any, str]:
+    """The picture of 8 bits as a person sees it, and its format.
+
+    A JPEG of more than twice the (width, height) that is `enough` comes reduced.
+    """
+    from PIL import Image, ImageOps
+
+    # Opening a pipe would wait for somebody to write into it.
+    if not os.path.isdir(name) and os.path.exists(name) and not os.path.isfile(name):
+        raise ValueError("neither a file nor a folder")
+    with open(name, "rb") as file, Image.open(file) as opened:
+        _check_pixels(opened.size)
+        if enough is not None:
+            _reduce_while_decoding(opened, *enough)
+        opened.load()
+        return _eight_bits(ImageOps.exif_transpose(opened)), str(opened.format)
 
 
 def _check_pixels(size: tuple[int, int]) -> None:
@@ -258,18 +273,3 @@ def _in_mode(picture: Any, mode: str, background: float | None) -> Any:
         paper = Image.new("RGBA", picture.size, (level, level, level, 255))
         picture = Image.alpha_composite(paper, picture)
     return picture if picture.mode == mode else picture.convert(mode)
-
-
-def _reason(error: Exception) -> str:
-    """Why a file is no picture, in words about the file."""
-    from PIL import Image, UnidentifiedImageError
-
-    if isinstance(error, IsADirectoryError):
-        return "is a folder; give the picture files in it"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture in a format that Pillow reads; convert it to PNG or JPEG"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down first"
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}"
-    return f"damaged or not a picture: {error}"

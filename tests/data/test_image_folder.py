@@ -1,6 +1,7 @@
 """Photos in folders: what is found, what is decoded, what is wrong and said so."""
 
 import os
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from minicnn.data import image_folder
 from minicnn.data.errors import DataError
+from minicnn.data.folders import list_classes
 from minicnn.data.image_folder import ImageFolder, open_photos
 from minicnn.data.pictures import load_picture
 from minicnn.data.sources import open_source
@@ -173,6 +175,33 @@ def test_symlink_loop_is_a_problem_that_ends(root):
         ImageFolder(root, 8)
 
 
+def test_link_to_the_root_does_not_bring_other_classes_in(root):
+    (root / "red" / "all").symlink_to(root)
+    folder = ImageFolder(root, 8, on_error="skip")
+    assert [path for path, _ in folder.problems] == [str(root / "red" / "all")]
+    assert len(folder) == 24 and "never ends" in folder.problems[0].reason
+
+
+def test_deep_folders_are_listed_in_the_order_of_their_names(tmp_path):
+    for name in ("b/z.png", "b.png", "a/c/d/e.png", "a/b.png", "a.png", "B.png"):
+        save_photo(tmp_path / "class" / name, (0, 0, 0))
+    names = ["B.png", "a/b.png", "a/c/d/e.png", "a.png", "b/z.png", "b.png"]
+    found = [os.path.relpath(path, tmp_path / "class") for path in list_classes(tmp_path).files]
+    assert found == names
+
+
+def test_many_files_are_listed_in_order_with_little_memory(tmp_path):
+    (tmp_path / "many").mkdir()
+    for k in range(4000):
+        (tmp_path / "many" / f"{k:05d}.png").touch()
+    tracemalloc.start()
+    listing = list_classes(str(tmp_path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(listing.files) == 4000 and listing.files == sorted(listing.files)
+    assert peak < 4000 * (len(str(tmp_path)) + 500)  # bytes: the paths and little more
+
+
 def test_link_to_a_folder_elsewhere_is_followed(root, tmp_path):
     save_photo(tmp_path / "elsewhere" / "a.png", (1, 2, 3))
     (root / "red" / "more").symlink_to(tmp_path / "elsewhere")
@@ -215,14 +244,14 @@ def test_unreadable_folder_is_named(root):
 
 
 def test_folder_that_cannot_be_listed_is_named(root, monkeypatch):
-    plain = os.listdir
+    plain = os.scandir
 
-    def listdir(path):
+    def scandir(path):
         if os.path.basename(path) == "red":
             raise PermissionError(13, "Permission denied", path)
         return plain(path)
 
-    monkeypatch.setattr(os, "listdir", listdir)
+    monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(DataError, match="red: cannot be read: Permission denied"):
         ImageFolder(root, 8)
 
