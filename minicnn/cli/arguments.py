@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
-from . import evaluate, explain, export, gradcheck, info, predict, train
+from . import check, evaluate, explain, export, gradcheck, info, predict, train
 from .failures import ExitCode
 
 DESCRIPTION = "Train small image classifiers on an ordinary CPU, and use them."
@@ -12,6 +12,7 @@ EPILOG = """\
 minicnn train                         1,797 handwritten digits, inside the package
 minicnn train PHOTOS                  a folder with a folder of pictures for each class
 minicnn train DATA                    a folder of IDX files, an .npz, mnist, fashion-mnist, cifar10
+minicnn check PHOTOS                  broken files, copies, odd classes
 minicnn evaluate runs/train-001       accuracy, per-class scores, confusion matrix
 minicnn predict runs/train-001 a.png  the class of a picture
 minicnn explain runs/train-001 a.png  where in the picture it is seen
@@ -48,7 +49,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     parser.set_defaults(run=lambda arguments: _print_help(parser))
     subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
-    for command in (train, evaluate, predict, explain, export, info, gradcheck):
+    for command in (train, evaluate, predict, explain, export, check, info, gradcheck):
         command.add_parser(subparsers)
     return parser
 
