@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..data.dataset import Photos, Splits
 
 FEW = 10  # images of a class below which its accuracy is a matter of luck
+FEWEST = 3  # below which nothing can be learnt from it, and nothing said about it
 SHOWN = 3  # names in a note
 
 
@@ -72,8 +73,11 @@ def note_passed_over(photos: "Photos", console: Console) -> None:
         console.say(f"  other   {_some(photos.foreign)}: no pictures by their names, passed over")
 
 
-def check_classes(splits: "Splits", console: Console) -> None:
-    """Refuse a class that cannot be in both parts; note those with very few images."""
+def check_classes(splits: "Splits", allow_tiny: bool, console: Console) -> None:
+    """Refuse a class of one or two pictures; note those with very few.
+
+    With `allow_tiny` two are enough, and one where it need not be in a validation part as well.
+    """
     import numpy as np
 
     counts = np.bincount(splits.train.labels, minlength=len(splits.train.classes))
@@ -84,6 +88,13 @@ def check_classes(splits: "Splits", console: Console) -> None:
             ExitCode.DATA,
             f"error: {splits.name}: one picture only of {_listed(single)}; a class needs two at "
             "least, one to learn from and one to validate with; add pictures or remove the folder",
+        )
+    tiny = [f"{name} ({count})" for name, count in named if count < FEWEST]
+    if tiny and not allow_tiny:
+        raise Failure(
+            ExitCode.DATA,
+            f"error: {splits.name}: fewer than {FEWEST} pictures of {_listed(tiny)}, too few to "
+            "learn from and to judge by; add pictures, remove the folder, or give --allow-tiny",
         )
     few = [f"{name} ({count})" for name, count in named if count < FEW]
     if few:

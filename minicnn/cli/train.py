@@ -57,6 +57,8 @@ def add_parser(subparsers: Any) -> None:
         help="photos: size they are stretched to (64x64; 224x224 for seed)")  # fmt: skip
     add("--on-error", choices=("raise", "skip"),
         help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
+    add("--allow-tiny", action="store_true",
+        help="photos: train also where a class has only one or two")  # fmt: skip
     add("--patience", metavar="N", type=whole(1),
         help="stop after N epochs without a better validation accuracy")  # fmt: skip
     add("--time-budget", metavar="MINUTES", type=real(above=True),
@@ -93,12 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     splits = _open(arguments.data, vars(arguments), console)
     typed = {name: getattr(arguments, name) for name in ("image_size", "on_error")}
+    typed["allow_tiny"] = arguments.allow_tiny or None
     check_photo_options(typed, splits)
     settings = defaults.choose(arguments, splits)
     settings["data"] = defaults.data_path(settings["data"])
     job = new_job(settings, splits)
     if splits.photos is not None:
-        check_classes(splits, console)
+        check_classes(splits, arguments.allow_tiny, console)
     if arguments.dry_run:
         code = _show_plan(job, console)
     else:

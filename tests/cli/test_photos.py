@@ -99,7 +99,7 @@ def test_senseless_image_size_ends_with_2(photos, command, size):
     assert code == 2 and "--image-size" in err and "expected HEIGHTxWIDTH" in err
 
 
-@pytest.mark.parametrize("option", [("--image-size", "8"), ("--on-error", "skip")])
+@pytest.mark.parametrize("option", [("--image-size", "8"), ("--on-error", "skip"), ("--allow-tiny",)])
 def test_photo_option_without_photos_ends_with_2(photos, command, option):
     code, _, err = command("train", *option)
     assert code == 2 and f"{option[0]} would change nothing" in err
@@ -193,11 +193,21 @@ def test_class_of_one_picture_ends_with_3(photos, command):
     assert not Path("runs").exists()
 
 
-def test_class_of_two_pictures_is_trained_with_a_note(photos, command):
+def test_class_of_two_pictures_ends_with_3_unless_allowed(photos, command):
     for k in range(2):
         save_photo(Path(f"photos/cat/{k}.png"), (0, 0, 0))
-    code, _, err = command("train", photos, *TINY)
+    code, out, err = command("train", photos, *TINY)
+    assert (code, out) == (3, "") and not Path("runs").exists()
+    assert "photos: fewer than 3 pictures of cat (2), too few" in err and "--allow-tiny" in err
+    code, _, err = command("train", photos, *TINY, "--allow-tiny")
     assert code == 0 and "note: fewer than 10 pictures of cat (2)" in err
+
+
+def test_class_of_three_pictures_is_trained_with_a_note(photos, command):
+    for k in range(3):
+        save_photo(Path(f"photos/cat/{k}.png"), (0, 0, 0))
+    code, _, err = command("train", photos, *TINY)
+    assert code == 0 and "note: fewer than 10 pictures of cat (3)" in err
 
 
 def test_symlink_loop_ends_with_3(photos, command):
