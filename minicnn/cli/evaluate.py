@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .console import Console
 from .failures import ExitCode, Failure, blaming
 from .photos import Decoding, check_photo_options, left_out, list_left_out, note_passed_over
+from .reading import add_calibrate
 from .values import whole
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
         "run's own data otherwise, and of other data all")  # fmt: skip
     add("--on-error", choices=("raise", "skip"),
         help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
+    add_calibrate(parser)
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
     add("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .reading import load_model
 
     console = Console(arguments.json)
-    model, classes, path = load_model(arguments.model)
+    model, classes, path = load_model(arguments.model, arguments.calibrate)
     name, part, dataset, photos = _choose_data(arguments, path, model, console)
     with blaming(ExitCode.DATA):
         labels = _in_order_of(classes, dataset, name)

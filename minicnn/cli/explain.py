@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Console
 from .failures import ExitCode, Failure, blaming
+from .reading import add_calibrate
 from .values import whole
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     add = parser.add_argument
     add("model", metavar="RUN", help="run folder or model file")
-    add("images", metavar="IMAGE", nargs="+", help="picture in any format that Pillow reads")
+    add("images", metavar="IMAGE", nargs="+",
+        help="picture in any format that Pillow reads, or a folder with pictures")  # fmt: skip
     add("--layer", metavar="N",
         help="position of a layer with a (C, H, W) output, as info shows it (the last "
         "convolution, with the activation after it)")  # fmt: skip
     add("--class", dest="target", metavar="NAME", help="explain this class (the most likely one)")
     add("--out", metavar="DIR", default="explain", help="folder of the PNG files (explain)")
     add("--invert", action="store_true", help="swap dark and light first")
+    add_calibrate(parser)
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
     add("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(run=run)
@@ -37,37 +40,32 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Explain each picture. A broken one is named; the others are still explained."""
-    from ..data.errors import DataError
-    from ..data.pictures import check_preprocessing, load_picture
+    from ..data.pictures import check_preprocessing
+    from .pictures import PictureStream
     from .reading import load_model
 
     console = Console(arguments.json)
-    model, classes, path = load_model(arguments.model)
+    model, classes, path = load_model(arguments.model, arguments.calibrate)
     with blaming(ExitCode.MODEL):
-        check_preprocessing(model.preprocessing)
+        preprocessing = check_preprocessing(model.preprocessing)
     layer = _layer(model, arguments.layer, path)
     target = _target(classes, arguments.target)
-    names = _names(arguments.images, Path(arguments.out))
-    width = max(map(len, arguments.images))
+    stream = PictureStream(arguments.images, preprocessing, arguments.invert, console)
+    names = OutNames(Path(arguments.out))
     explained: list[dict[str, Any]] = []
-    broken: list[dict[str, str]] = []
-    for name, out in zip(arguments.images, names, strict=True):
-        try:
-            picture = load_picture(name, model.preprocessing, arguments.invert)
-        except DataError as error:
-            console.warn(f"error: {error}")
-            broken.append({"path": name, "error": str(error)})
-            continue
-        found = _explain(model, classes, picture, target, layer, out)
-        explained.append({"path": name, **found})
-        console.result(_line(name, width, found))
-        if not found["found_anything"]:
-            console.warn(
-                f"note: {name}: no place of layer {layer} speaks for {found['class']}, so the map "
-                "is empty and its figures mean nothing; another --layer may show more"
-            )
-    console.result_object({"model": str(path), "explanations": explained, "errors": broken})
-    return ExitCode.DATA if broken else ExitCode.DONE
+    for paths, batch in stream.batches():
+        width = max(map(len, paths))
+        for name, picture in zip(paths, batch, strict=True):
+            found = _explain(model, classes, picture, target, layer, names.take(name))
+            explained.append({"path": name, **found})
+            console.result(_line(name, width, found))
+            if not found["found_anything"]:
+                console.warn(
+                    f"note: {name}: no place of layer {layer} speaks for {found['class']}, so the "
+                    "map is empty and its figures mean nothing; another --layer may show more"
+                )
+    console.result_object({"model": str(path), "explanations": explained, "errors": stream.broken})
+    return ExitCode.DATA if stream.broken else ExitCode.DONE
 
 
 def _layer(model: "Sequential", wanted: str | None, path: Path) -> str:
@@ -96,19 +94,21 @@ def _target(classes: list[str], wanted: str | None) -> int | None:
     return classes.index(wanted)
 
 
-def _names(images: list[str], folder: Path) -> list[Path]:
-    """A PNG for each picture, numbered where two pictures have the same name."""
-    taken: set[str] = set()
-    names = []
-    for image in images:
-        stem, number = Path(image).stem, 1
+class OutNames:
+    """A PNG in `folder` for each picture, numbered where two pictures have the same name."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.taken: set[str] = set()
+
+    def take(self, picture: str) -> Path:
+        stem, number = Path(picture).stem, 1
         name = stem
-        while name in taken:
+        while name in self.taken:
             number += 1
             name = f"{stem}-{number}"
-        taken.add(name)
-        names.append(folder / f"{name}.gradcam.png")
-    return names
+        self.taken.add(name)
+        return self.folder / f"{name}.gradcam.png"
 
 
 def _explain(
@@ -121,12 +121,10 @@ def _explain(
     from ..checkpoint import durable
     from ..data.pictures import in_channel_order
 
-    # uint8 is divided by 255 by the model itself.
-    x = picture if model.preprocessing["divisor"] == 255 else picture.astype(np.float32)
-    heat = explain.grad_cam(model, x, target, layer)
-    deleted = explain.deletion(model, x, heat)
-    similarity = explain.random_weights_similarity(model, x, heat)
-    shown = in_channel_order(picture[None], model.preprocessing)[0]
+    heat = explain.grad_cam(model, picture, target, layer)
+    deleted = explain.deletion(model, picture, heat)
+    similarity = explain.random_weights_similarity(model, picture, heat)
+    shown = in_channel_order(picture[None].astype(np.uint8), model.preprocessing)[0]
     out.parent.mkdir(parents=True, exist_ok=True)
     durable.write_bytes(out, explain.png(explain.overlay(shown, heat.values)))
     return {

@@ -69,13 +69,19 @@ def _show_run(folder: "RunFolder", console: Console) -> None:
 
 
 def _show_model(where: str, console: Console) -> None:
-    from .reading import load_model
+    from .reading import describe_model
 
-    model, classes, path = load_model(where)
+    model, classes, path, lacking = describe_model(where)
     if console.as_json:
         parameters = sum(p.size for p in model.parameters())
         console.result_object(
-            {"model": str(path), "parameters": parameters, **model.metadata(), "classes": classes}
+            {
+                "model": str(path),
+                "parameters": parameters,
+                **model.metadata(),
+                "classes": classes,
+                "lacks_statistics": lacking,
+            }
         )
         return
     console.result(str(path))
@@ -83,6 +89,11 @@ def _show_model(where: str, console: Console) -> None:
     console.result(f"classes  {', '.join(classes)}")
     for name, value in sorted(model.preprocessing.items()):
         console.result(f"picture  {name} {value}")
+    if lacking:
+        console.warn(
+            f"note: {path} holds batch normalisation without running mean and variance, so it "
+            "cannot classify by itself; predict --calibrate FOLDER takes them from training photos"
+        )
 
 
 def _show_data(what: str, console: Console) -> None:

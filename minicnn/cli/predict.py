@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Console
 from .failures import ExitCode, blaming
+from .reading import add_calibrate
 from .values import real, whole
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add_parser(subparsers: Any) -> None:
     add("--threshold", metavar="P", type=real(0, 1),
         help=f"answer {UNSURE!r} when no class has at least this probability, 0 to 1")  # fmt: skip
     add("--invert", action="store_true", help="swap dark and light first")
+    add_calibrate(parser)
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .reading import load_model
 
     console = Console(arguments.json)
-    model, classes, path = load_model(arguments.model)
+    model, classes, path = load_model(arguments.model, arguments.calibrate)
     with blaming(ExitCode.MODEL):
         preprocessing = check_preprocessing(model.preprocessing)
     stream = PictureStream(arguments.images, preprocessing, arguments.invert, console)

@@ -157,16 +157,22 @@ def load_seed_model(path: str | os.PathLike[str], calibrate: Any = None) -> Sequ
     if lacks_statistics and calibrate is None:
         raise CheckpointError(
             f"{os.fspath(path)}: holds batch normalisation without running mean and variance, "
-            "so it cannot classify by itself; in Python, load_seed_model(path, calibrate=...) "
-            "takes them from training images"
+            "so it cannot classify by itself; load_seed_model(path, calibrate=images), or "
+            "--calibrate FOLDER on the command line, takes them from training images"
         )
     if not lacks_statistics and calibrate is not None:
         raise ValueError("calibrate is only for files without running statistics; leave it out")
+    model = as_sequential(content)
+    if lacks_statistics:
+        _take_statistics(model, calibrate)
+    return model.eval()
+
+
+def as_sequential(content: SeedModel) -> Sequential:
+    """The net of a file, in evaluation mode; statistics that it lacks are 0 and 1."""
     model = Sequential(*seed_layers(content.has_batchnorm, content.classes)).build(IMAGE_SHAPE)
     untouched = {k: v for k, v in model.state_dict().items() if k not in content.tensors}
     model.load_state_dict(untouched | content.tensors)
-    if lacks_statistics:
-        _take_statistics(model, calibrate)
     model.classes = list(CLASSES) if content.classes == len(CLASSES) else None
     model.preprocessing = copy.deepcopy(PREPROCESSING)
     return model.eval()

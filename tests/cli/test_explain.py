@@ -73,6 +73,28 @@ def test_explain_pictures_of_one_name_get_files_of_their_own(model, command):
     ]  # fmt: skip
 
 
+def test_explain_folder_explains_every_picture_in_it(model, command):
+    for name in ("in/1/a.png", "in/2/a.png", "in/.hidden.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(Path("a.png").read_bytes())
+    code, out, _ = command("explain", "net.safetensors", "in", "b.png", "--json")
+    found = {entry["path"]: entry for entry in only_object(out)["explanations"]}
+    assert code == 0 and list(found) == ["in/1/a.png", "in/2/a.png", "b.png"]
+    assert [Path(entry["out"]).name for entry in found.values()] == [
+        "a.gradcam.png", "a-2.gradcam.png", "b.gradcam.png",
+    ]  # fmt: skip
+    alone = only_object(command("explain", "net.safetensors", "a.png", "--json")[1])
+    figures = ("probability", "deletion", "random_weights_similarity")
+    for name in figures:
+        assert found["in/2/a.png"][name] == alone["explanations"][0][name]
+
+
+def test_explain_empty_folder_ends_with_3(model, command):
+    Path("empty").mkdir()
+    code, out, err = command("explain", "net.safetensors", "empty")
+    assert (code, out) == (3, "") and "empty: holds no pictures" in err
+
+
 def test_explain_broken_picture_is_named_and_the_others_are_explained(model, command):
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 40)
     code, out, err = command("explain", "net.safetensors", "broken.png", "a.png", "--json")

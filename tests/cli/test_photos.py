@@ -99,7 +99,9 @@ def test_senseless_image_size_ends_with_2(photos, command, size):
     assert code == 2 and "--image-size" in err and "expected HEIGHTxWIDTH" in err
 
 
-@pytest.mark.parametrize("option", [("--image-size", "8"), ("--on-error", "skip"), ("--allow-tiny",)])
+@pytest.mark.parametrize(
+    "option", [("--image-size", "8"), ("--on-error", "skip"), ("--allow-tiny",)]
+)
 def test_photo_option_without_photos_ends_with_2(photos, command, option):
     code, _, err = command("train", *option)
     assert code == 2 and f"{option[0]} would change nothing" in err

@@ -7,7 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from minicnn.interop import load_seed_model
+from minicnn.data.pictures import load_picture
+from minicnn.interop import load_seed_model, save_seed_model
+from minicnn.interop.seed import PREPROCESSING
+
+from .conftest import only_object
 
 TRAINED = "seed/iter_395000_train_0.918_valid_0.913.model"
 WITHOUT_STATISTICS = "seed/iter_20000_train_0.988_valid_0.770.model"
@@ -94,11 +98,72 @@ def test_predict_short_long_or_foreign_file_ends_with_4(data_dir, command, chang
     assert err.startswith("minicnn: error: odd.model: ") and said in err
 
 
-def test_predict_seed_model_without_statistics_ends_with_4(data_dir, command):
-    code, _, err = command(
-        "predict", data_dir / WITHOUT_STATISTICS, data_dir / "seed/images/dog.jpg"
-    )
-    assert code == 4 and "without running mean and variance" in err
+@pytest.mark.parametrize("name", ["predict", "evaluate", "explain"])
+def test_seed_model_without_statistics_ends_with_4_and_says_what_to_do(data_dir, command, name):
+    code, out, err = command(name, data_dir / WITHOUT_STATISTICS, data_dir / "seed/images")
+    assert (code, out) == (4, "")
+    assert "without running mean and variance" in err and "--calibrate FOLDER" in err
+
+
+def test_info_of_a_seed_model_without_statistics_describes_it_and_says_what_lacks(
+    data_dir, command
+):
+    code, out, err = command("info", data_dir / WITHOUT_STATISTICS)
+    assert code == 0 and "BatchNorm2d" in out and "--calibrate FOLDER" in err
+    lacks = [
+        only_object(command("info", data_dir / name, "--json")[1])["lacks_statistics"]
+        for name in (WITHOUT_STATISTICS, TRAINED)
+    ]
+    assert lacks == [True, False]
+
+
+def with_statistics(data_dir, images):
+    """A model of the third variant, in stored.model, and the same model in memory."""
+    model = load_seed_model(data_dir / WITHOUT_STATISTICS, calibrate=images)
+    save_seed_model("stored.model", model)
+    assert os.path.getsize("stored.model") == 448_908
+    return model
+
+
+def test_predict_all_three_variants_say_what_the_model_says(data_dir, command):
+    photos = sorted((data_dir / "seed" / "images").glob("*.jpg"))
+    inputs = np.stack([load_picture(path, PREPROCESSING) for path in photos])
+    model = with_statistics(data_dir, inputs)
+    expected = [["dog", "panda", "bird"][k] for k in model.predict(inputs)]
+    for words in (
+        ("stored.model",),
+        (data_dir / WITHOUT_STATISTICS, "--calibrate", data_dir / "seed/images"),
+    ):
+        code, out, _ = command("predict", *words, data_dir / "seed/images", "--json")
+        answers = only_object(out)["predictions"]
+        assert code == 0 and [answer["class"] for answer in answers] == expected
+        largest = model.predict_proba(inputs).max(axis=1)
+        got = [answer["probability"] for answer in answers]
+        np.testing.assert_allclose(got, largest, atol=1e-5)  # float32, batches of another size
+
+
+def test_evaluate_calibrated_model_is_right_on_most_photos(data_dir, command):
+    for label in ("bird", "dog", "panda"):
+        os.makedirs(f"photos/{label}")
+        for path in sorted((data_dir / "animals" / label).iterdir())[:12]:
+            os.symlink(path, f"photos/{label}/{path.name}")
+    words = ("evaluate", data_dir / WITHOUT_STATISTICS, "photos", "--calibrate", "photos")
+    code, out, _ = command(*words, "--json")
+    assert code == 0 and only_object(out)["accuracy"] > 0.75  # 0.91 of many; chance is 0.33
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "code", "said"),
+    [
+        (TRAINED, "seed/images", 2, "lacks no statistics; leave it out"),
+        (WITHOUT_STATISTICS, "mnist", 3, "has 0 pictures that can be read; expected 8"),
+        (WITHOUT_STATISTICS, "nowhere", 3, "has 0 pictures"),
+    ],
+)
+def test_calibrate_where_it_does_not_help_is_refused(data_dir, command, name, folder, code, said):
+    words = ("predict", data_dir / name, data_dir / "seed/images/dog.jpg")
+    got, out, err = command(*words, "--calibrate", data_dir / folder)
+    assert (got, out) == (code, "") and said in err
 
 
 def test_evaluate_seed_model_on_a_folder_reads_the_photos_as_predict_does(data_dir, command):
