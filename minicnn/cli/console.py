@@ -38,13 +38,53 @@ class Console:
     def result_object(self, value: dict[str, Any]) -> None:
         """The result as one JSON object on stdout, if that was asked for."""
         if self.as_json:
-            print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+            print(_json(value), flush=True)
+
+    def open_object(self, head: dict[str, Any], name: str) -> "ObjectStream":
+        """The result as a JSON object with a list `name` that is written while it grows."""
+        return ObjectStream(head, name, self.as_json)
 
     @property
     def shows_bars(self) -> bool:
         """Whether stderr is a terminal that a moving bar can be drawn on."""
         dumb = os.environ.get("TERM") == "dumb" or os.environ.get("CI", "false") != "false"
         return not self.quiet and not dumb and sys.stderr.isatty()
+
+
+class ObjectStream:
+    """One JSON object on one line of stdout, whose list takes no memory however long it gets.
+
+    Parameters
+    ----------
+    head : dict
+        Entries before the list.
+    name : str
+        Of the list.
+    wanted : bool
+        Otherwise nothing is written.
+    """
+
+    def __init__(self, head: dict[str, Any], name: str, wanted: bool):
+        self.wanted = wanted
+        self._between = ""
+        self._write(f"{_json(head)[:-1]}, {_json(name)}: [")
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """One more entry of the list."""
+        self._write(self._between + _json(entry))
+        self._between = ", "
+
+    def close(self, tail: dict[str, Any]) -> None:
+        """Entries after the list, and the end."""
+        self._write(f"], {_json(tail)[1:]}\n")
+
+    def _write(self, text: str) -> None:
+        if self.wanted:
+            sys.stdout.write(text)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def bar_size() -> dict[str, Any]:

@@ -52,19 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
     target = _target(classes, arguments.target)
     stream = PictureStream(arguments.images, preprocessing, arguments.invert, console)
     names = OutNames(Path(arguments.out))
-    explained: list[dict[str, Any]] = []
+    explained = console.open_object({"model": str(path)}, "explanations")
     for paths, batch in stream.batches():
         width = max(map(len, paths))
         for name, picture in zip(paths, batch, strict=True):
             found = _explain(model, classes, picture, target, layer, names.take(name))
-            explained.append({"path": name, **found})
+            explained.add({"path": name, **found})
             console.result(_line(name, width, found))
             if not found["found_anything"]:
                 console.warn(
                     f"note: {name}: no place of layer {layer} speaks for {found['class']}, so the "
                     "map is empty and its figures mean nothing; another --layer may show more"
                 )
-    console.result_object({"model": str(path), "explanations": explained, "errors": stream.broken})
+    explained.close({"errors": stream.broken})
     return ExitCode.DATA if stream.broken else ExitCode.DONE
 
 

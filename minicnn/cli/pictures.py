@@ -1,19 +1,22 @@
 """The pictures that `minicnn predict` is given: files, and folders at any depth, as a stream."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.decoding import decode_in_order
+from ..data.decoding import DecodingTime, decode_in_order
 from ..data.errors import DataError
 from ..data.folders import Listing, walk_pictures
 from ..data.pictures import border
+from ..threads import get_num_threads
 from .console import Console
 
 BATCH = 64  # pictures that are classified at a time
+MANY = 100  # pictures from which on the rate is worth telling
 CONTRARY = 0.5  # difference in brightness of the border from which a picture seems inverted
 
 
@@ -46,12 +49,15 @@ class PictureStream:
         self.invert = invert
         self.console = console
         self.broken: list[dict[str, str]] = []
+        self._spent = DecodingTime()
 
     def batches(self) -> Iterator[tuple[list[str], NDArray[Any]]]:
         """Paths and pictures, (n, C, H, W) uint8 or float32, at most BATCH at a time."""
         paths: list[str] = []
         pictures: list[NDArray[np.uint8]] = []
-        for path, decoded in decode_in_order(self._paths(), self.preprocessing, self.invert):
+        begin = time.perf_counter()
+        decoding = decode_in_order(self._paths(), self.preprocessing, self.invert, self._spent)
+        for path, decoded in decoding:
             if isinstance(decoded, DataError):
                 self._tell(path, str(decoded))
                 continue
@@ -63,6 +69,15 @@ class PictureStream:
                 paths, pictures = [], []
         if paths:
             yield paths, self._scaled(pictures)
+        if self._spent.pictures >= MANY:
+            self._tell_rate(time.perf_counter() - begin)
+
+    def _tell_rate(self, seconds: float) -> None:
+        count, alone = self._spent.pictures, self._spent.rate(get_num_threads())
+        self.console.say(
+            f"  {count:,} pictures in {seconds:.1f} s: {count / seconds:,.0f} a second (decoding "
+            f"alone: {alone:,.0f})"
+        )
 
     def _paths(self) -> Iterator[str]:
         for name in self.given:

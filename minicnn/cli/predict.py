@@ -1,6 +1,7 @@
 """`minicnn predict`: the class of pictures."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     with blaming(ExitCode.MODEL):
         preprocessing = check_preprocessing(model.preprocessing)
     stream = PictureStream(arguments.images, preprocessing, arguments.invert, console)
-    answers: list[dict[str, Any]] = []
+    answers = console.open_object({"model": str(path)}, "predictions")
     top, sure_from = min(arguments.top, len(classes)), arguments.threshold
     if arguments.csv:
         _print_csv(_csv_head(top, sure_from))
@@ -61,10 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.csv:
                 _print_csv(_csv_cells(name, ranking, sure_from))
             elif arguments.json:
-                answers.append({"path": name, **_as_object(ranking, sure_from)})
+                answers.add({"path": name, **_as_object(ranking, sure_from)})
             else:
                 console.result(_line(name, width, ranking, sure_from))
-    console.result_object({"model": str(path), "predictions": answers, "errors": stream.broken})
+        sys.stdout.flush()  # whoever reads along has these answers now
+    answers.close({"errors": stream.broken})
     return ExitCode.DATA if stream.broken else ExitCode.DONE
 
 
@@ -108,6 +110,5 @@ def _csv_cells(name: str, ranking: Ranking, sure_from: float | None) -> list[Any
 
 def _print_csv(cells: list[Any]) -> None:
     import csv
-    import sys
 
     csv.writer(sys.stdout, lineterminator="\n").writerow(cells)

@@ -1,5 +1,7 @@
 """Many pictures from files: threads that decode ahead, in the order of the files."""
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,19 +37,52 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
+class DecodingTime:
+    """Adds up, over all threads, the processor time that decoding takes.
+
+    Attributes
+    ----------
+    seconds : float
+    pictures : int
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.pictures = 0
+        self._lock = threading.Lock()
+
+    def add(self, seconds: float) -> None:
+        """Count one picture."""
+        with self._lock:
+            self.seconds += seconds
+            self.pictures += 1
+
+    def rate(self, threads: int) -> float:
+        """Pictures a second that so many processors decode when they do nothing else."""
+        return threads * self.pictures / max(self.seconds, 1e-9)
+
+
 def decode_in_order(
-    paths: Iterable[str], preprocessing: Mapping[str, Any], invert: bool = False
+    paths: Iterable[str],
+    preprocessing: Mapping[str, Any],
+    invert: bool = False,
+    spent: DecodingTime | None = None,
 ) -> Iterator[tuple[str, npt.NDArray[np.uint8] | DataError]]:
     """Each path with its decoded picture, or with what is wrong with it.
 
-    Decoding runs ahead in threads; the pictures come in the order of the paths.
+    Decoding runs ahead in threads; the pictures come in the order of the paths. The time that
+    it takes is added to `spent`.
     """
 
     def decode(path: str) -> tuple[str, npt.NDArray[np.uint8] | DataError]:
+        begin = time.thread_time()
         try:
             return path, decode_picture(path, preprocessing, invert)
         except DataError as error:
             return path, error
+        finally:
+            if spent is not None:
+                spent.add(time.thread_time() - begin)
 
     with quiet_pillow():
         yield from in_order(decode, paths, get_num_threads())

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import minicnn as mc
+from minicnn.cli import main
+from minicnn.cli.pictures import PictureStream
 
 from .conftest import blocks, only_object
 
@@ -58,6 +61,37 @@ def test_predict_more_pictures_than_a_batch_keeps_their_order(run, pictures, com
     names = [f"{k % 3}.png" for k in range(130)]
     _, out, _ = command("predict", run, *names, "--json")
     assert [answer["path"] for answer in only_object(out)["predictions"]] == names
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_predict_writes_the_answers_of_a_batch_before_the_next_one(
+    run, pictures, capsys, monkeypatch, form
+):
+    seen = []
+    plain = PictureStream.batches
+
+    def watched(self):
+        for batch in plain(self):
+            seen.append(capsys.readouterr().out.count(".png"))
+            yield batch
+
+    monkeypatch.setattr(PictureStream, "batches", watched)
+    names = [f"{k % 3}.png" for k in range(130)]
+    assert main(["predict", str(run), *names, form]) == 0
+    assert seen == [0, 64, 64] and capsys.readouterr().out.count(".png") == 2
+
+
+def test_predict_json_without_any_answer_is_an_object(run, command):
+    result = only_object(command("predict", run, "none.png", "--json")[1])
+    assert result["predictions"] == [] and len(result["errors"]) == 1
+
+
+@pytest.mark.parametrize("count", [99, 100])
+def test_predict_tells_the_rate_of_many_pictures(run, pictures, command, count):
+    code, out, err = command("predict", run, *["0.png"] * count, "--csv")
+    assert code == 0 and len(out.splitlines()) == count + 1
+    told = r"  100 pictures in \d+\.\d s: [\d,]+ a second \(decoding alone: [\d,]+\)\n"
+    assert re.fullmatch(told if count == 100 else "", err)
 
 
 def test_predict_broken_picture_is_named_and_the_others_are_answered(run, pictures, command):
