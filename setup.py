@@ -124,9 +124,24 @@ def engine_extension() -> Extension:
     )
 
 
+def other_extensions() -> list[Extension]:
+    """Python that must be quick, or that no signal may interrupt."""
+    sources = [*HERE.glob("minicnn/layers/*.pyx"), *HERE.glob("minicnn/lowering/*.pyx")]
+    return [
+        Extension(
+            f"minicnn.{path.parent.name}.{path.stem}",
+            [path.relative_to(HERE).as_posix()],
+            include_dirs=["minicnn/engine"],
+            depends=["minicnn/engine/csrc/engine.h"],
+        )
+        for path in sorted(sources)
+    ]
+
+
 setup(
     ext_modules=cythonize(
-        [*kernel_extensions(), engine_extension()], compiler_directives=DIRECTIVES
+        [*kernel_extensions(), engine_extension(), *other_extensions()],
+        compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildKernels},
 )
