@@ -19,6 +19,7 @@ class Plan:
         operations: Sequence[Operation],
         forward: Sequence[Stage],
         backward: Sequence[Stage],
+        step: Sequence[Stage],
         slot_floats: int,
         partial_floats: int,
         input_size: int,

@@ -12,78 +12,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 
-cdef extern from "csrc/engine.h" nogil:
-    ctypedef struct c_map "map":
-        Py_ssize_t offset, channels, height, width, plane, row
-
-    ctypedef struct tap_set:
-        Py_ssize_t count
-        const Py_ssize_t* x
-        const Py_ssize_t* weight
-        Py_ssize_t first_row, first_column
-
-    ctypedef struct c_op "op":
-        c_map x, y, dx, dy
-        const float* weight
-        const float* bias
-        float* dweight
-        float* dbias
-        int relu, gate
-        Py_ssize_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, groups
-        Py_ssize_t input_sets
-        tap_set forward_taps
-        const tap_set* input_taps
-        const Py_ssize_t* weight_taps
-        Py_ssize_t partial, bytes
-        int count_include_pad
-        float* running_mean
-        float* running_var
-        double* statistics
-        double* sums
-        double momentum, eps, p
-        uint64_t seed, step
-        uint32_t stream
-        int whole_channels
-        float slope
-
-    ctypedef struct c_run "run":
-        float* arena
-        Py_ssize_t slot_stride, batch, slots, span
-        float* partials
-        Py_ssize_t partial_stride
-        float* scratch
-        Py_ssize_t scratch_stride
-        const float* input
-        float* output
-        const float* doutput
-
-    ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t) noexcept nogil
-
-    ctypedef struct c_call "call":
-        pass_function function
-        const c_op* op
-        Py_ssize_t every
-
-    ctypedef struct c_stage "stage":
-        Py_ssize_t items
-        const c_call* calls
-        Py_ssize_t count, grain
-        int wait
-
-    ctypedef struct kernel_table:
-        const char* name
-        Py_ssize_t lanes
-        double (*fma_probe)(Py_ssize_t steps, float* sink) noexcept nogil
-
-    cdef enum:
-        LINEAR_OUTPUTS
-        LINEAR_INPUTS
-        LINEAR_VECTORS
-        PARTIAL_BLOCK
-
-    const kernel_table* choose_kernels(const char* name)
-    pass_function find_pass(const kernel_table* kernels, const char* name)
-    void run_stages(const c_stage* stages, Py_ssize_t count, const c_run* r, int threads)
+cdef extern from "Python.h":
+    int PyErr_CheckSignals()                # that is: leave the exception where it is
 
 
 cdef const kernel_table* table = NULL
@@ -116,6 +46,9 @@ BLOCKS = {
     "linear_backward_weight": LINEAR_VECTORS * table.lanes,
     "linear_backward_input": LINEAR_INPUTS,
     "sum_partials": PARTIAL_BLOCK,
+    "scale_bytes": BYTE_BLOCK,
+    "square_gradients": UPDATE_BLOCK,
+    "update": UPDATE_BLOCK,
 }
 
 
@@ -148,10 +81,6 @@ def fma_probe(Py_ssize_t steps):
 cdef class Stages:
     """A list of stages in C."""
 
-    cdef c_stage* stages
-    cdef c_call* calls
-    cdef Py_ssize_t count
-
     def __dealloc__(self):
         free(self.stages)
         free(self.calls)
@@ -163,24 +92,18 @@ cdef class Plan:
     Parameters
     ----------
     operations : list of engine.description.Operation
-    forward, backward : list of engine.description.Stage
+    forward, backward, step : list of engine.description.Stage
+        A pass each, and a whole training step.
     slot_floats, partial_floats : int
         Size of a slot, and of its private gradients.
     output_size : int
         Values of one sample of the output.
     """
 
-    cdef c_op* ops
-    cdef tap_set* taps
-    cdef Stages forward_stages, backward_stages
-    cdef c_run run
-    cdef list operations, kept
-    cdef Py_ssize_t capacity, input_size, output_size
-
     def __cinit__(self):
         self.kept = []
 
-    def __init__(self, operations, forward, backward, slot_floats, partial_floats,
+    def __init__(self, operations, forward, backward, step, slot_floats, partial_floats,
                  input_size, output_size):
         self.operations = list(operations)
         self.input_size, self.output_size = input_size, output_size
@@ -197,6 +120,9 @@ cdef class Plan:
             first += len(operation.input_taps)
         self.forward_stages = self.make_stages(forward)
         self.backward_stages = self.make_stages(backward)
+        self.step_stages = self.make_stages(step)
+        self.interruption.wanted = interruption_wanted
+        self.run.interruption = &self.interruption
 
     def __dealloc__(self):
         free(self.ops)
@@ -266,7 +192,7 @@ cdef class Plan:
         for i, stage in enumerate(given):
             result.stages[i] = c_stage(
                 stage.items, result.calls + at, len(stage.calls),
-                max(self.operations[j].group for _, j in stage.calls), stage.wait,
+                max(self.operations[j].group for _, j in stage.calls), stage.wait, stage.whole,
             )
             for name, index in stage.calls:
                 encoded = name.encode()
@@ -280,18 +206,18 @@ cdef class Plan:
 
     # --- what changes between runs --------------------------------------------------------------
 
-    def set_dropout(self, Py_ssize_t index, double p, uint64_t seed, uint64_t step,
-                    uint32_t stream):
+    cpdef set_dropout(self, Py_ssize_t index, double p, uint64_t seed, uint64_t step,
+                      uint32_t stream):
         """What decides the choices of operation `index` in the next run."""
         self.check_index(index)
         self.ops[index].p, self.ops[index].seed = p, seed
         self.ops[index].step, self.ops[index].stream = step, stream
 
-    def set_batchnorm(self, Py_ssize_t index, double momentum, double eps):
+    cpdef set_batchnorm(self, Py_ssize_t index, double momentum, double eps):
         self.check_index(index)
         self.ops[index].momentum, self.ops[index].eps = momentum, eps
 
-    def reserve(self, Py_ssize_t slots):
+    cpdef reserve(self, Py_ssize_t slots):
         """Memory for at least `slots` slots. Borders are zeroed here and never written."""
         if slots <= self.capacity:
             return
@@ -317,12 +243,9 @@ cdef class Plan:
                 or y.shape[0] != batch or threads < 1:
             raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
-        cdef Py_ssize_t slots = (batch + table.lanes - 1) // table.lanes
-        self.reserve(slots)
-        self.run.batch, self.run.slots, self.run.span = batch, slots, 1
+        self.start(batch)
         self.run.input, self.run.output = &x[0, 0], &y[0, 0]
-        with nogil:
-            run_stages(self.forward_stages.stages, self.forward_stages.count, &self.run, threads)
+        self.go(self.forward_stages, threads)
 
     def backward(self, const float[:, ::1] dy not None, int threads):
         """The parameters' gradients, for the samples of the last forward pass."""
@@ -331,12 +254,35 @@ cdef class Plan:
             raise ValueError(f"dy has shape {(dy.shape[0], dy.shape[1])}; expected "
                              f"{(self.run.batch, self.output_size)}, as the last output")
         self.run.doutput = &dy[0, 0]
+        self.go(self.backward_stages, threads)
+
+    cdef start(self, Py_ssize_t batch):
+        """Be ready for a run with that many samples."""
+        cdef Py_ssize_t slots = (batch + table.lanes - 1) // table.lanes
+        self.reserve(slots)
+        self.run.batch, self.run.slots, self.run.span = batch, slots, 1
+        self.run.samples = table.lanes
+
+    cdef go(self, Stages stages, int threads):
+        """Run the stages without the interpreter; raises what a signal's handler raises."""
+        cdef int whole
         with nogil:
-            run_stages(self.backward_stages.stages, self.backward_stages.count, &self.run, threads)
+            whole = run_stages(stages.stages, stages.count, &self.run, threads)
+        if not whole:
+            raise_pending()
 
     cdef check_index(self, Py_ssize_t index):
         if not 0 <= index < len(self.operations):
             raise IndexError(f"there is no operation {index}")
+
+
+cdef int interruption_wanted() noexcept with gil:
+    """Let the handlers of signals run; whether one raised an exception, which stays pending."""
+    return PyErr_CheckSignals() != 0
+
+
+cdef int raise_pending() except -1:
+    return -1
 
 
 cdef float[::1] aligned_zeros(Py_ssize_t count):

@@ -8,7 +8,7 @@ from ..layers import Layer
 from ..layers.base import Shape
 from .memory import fill, place_values
 from .nodes import Node, make_nodes
-from .stages import Stages
+from .stages import Stages, training_step
 
 
 class Lowered(NamedTuple):
@@ -17,6 +17,7 @@ class Lowered(NamedTuple):
     operations: list[Operation]
     forward: list[Stage]
     backward: list[Stage]
+    step: list[Stage]
     slot_floats: int
     partial_floats: int
     nodes: list[Node]
@@ -48,4 +49,6 @@ def lower(layers: Sequence[Layer], input_shape: Shape, training: bool) -> Lowere
     stages = Stages(nodes, operations)
     forward = stages.forward()
     backward = stages.backward() if training else []
-    return Lowered(operations, forward, backward, memory.slot_floats, partial_floats, nodes)
+    parameters = sum(p.size for layer in layers for p in layer.parameters())
+    step = training_step(forward, backward, parameters) if backward and parameters else []
+    return Lowered(operations, forward, backward, step, memory.slot_floats, partial_floats, nodes)

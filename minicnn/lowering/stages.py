@@ -77,3 +77,27 @@ class Stages:
                 size = sum(p.size for p in node.layer.parameters())
                 self.blocks("sum_partials", node.op, size, wait=False)
         return self.stages
+
+
+def training_step(forward: list[Stage], backward: list[Stage], parameters: int) -> list[Stage]:
+    """Both passes, the loss between them and the update of all parameters as one run.
+
+    The first stage and the third and second from the end have items when a batch needs them:
+    images that come as bytes, and clipping. `lowering/step.pyx` knows these places.
+    """
+    *before, last = forward
+    first, *after = backward
+    end = first.calls[0][1]
+    loss = [*last.calls, ("cross_entropy", end), *first.calls]
+    blocks = -(-parameters // BLOCKS["update"])
+    return [
+        Stage(0, [("scale_bytes", end)], True),
+        *before,
+        Stage(SLOTS, loss, True),  # a sample's loss needs no other sample
+        Stage(1, [("sum_losses", end)], False),
+        *after[:-1],
+        *(stage._replace(wait=True) for stage in after[-1:]),
+        Stage(0, [("square_gradients", end)], True),
+        Stage(0, [("clip_factor", end)], True),
+        Stage(blocks, [("update", end)], True, whole=True),
+    ]

@@ -2,11 +2,13 @@
 #include "batchnorm.c"
 #include "conv.c"
 #include "layout.c"
+#include "loss.c"
 #include "pointwise.c"
 #include "pool.c"
 #include "probe.c"
 #include "linear.c"
 #include "tiles.c"
+#include "update.c"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -37,6 +39,12 @@ static const named_pass passes[] = {
     PASS(batchnorm_eval)
     PASS(batchnorm_gradient_sums)
     PASS(batchnorm_backward)
+    PASS(cross_entropy)
+    PASS(sum_losses)
+    PASS(scale_bytes)
+    PASS(square_gradients)
+    PASS(clip_factor)
+    PASS(update)
     {NULL, NULL},
 };
 

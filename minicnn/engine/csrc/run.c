@@ -1,7 +1,11 @@
 /* Running the stages of a plan, and choosing among instruction sets. Plain C for any machine. */
 #include <string.h>
+#include <time.h>
 #ifdef _OPENMP
 #include <omp.h>
+#endif
+#ifdef __SSE__
+#include <xmmintrin.h>
 #endif
 
 #include "engine.h"
@@ -39,25 +43,99 @@ int thread_number(void)
 #endif
 }
 
-/* One parallel region for all stages. Who computes an item does not matter to its result. */
-void run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
+/* --- numbers too small for the exponent ----------------------------------------------------------
+ *
+ * They take a hundred times as long as others, and a training step loses nothing with them. So
+ * they count as 0 while a thread works here, and only there. */
+
+#ifdef __SSE__
+enum { FLUSH = 0x8040 };                    /* results and operands */
+static unsigned flush_subnormals(void)
 {
-    if (threads <= 1) {             /* no region: a forked child has no threads to wake */
-        for (const stage *s = stages; s < stages + count; s++) {
-            for (ptrdiff_t item = 0; item < items_of(s, r); item++)
+    const unsigned before = _mm_getcsr();
+    _mm_setcsr(before | FLUSH);
+    return before;
+}
+static void restore_subnormals(unsigned before) { _mm_setcsr(before); }
+#else
+static unsigned flush_subnormals(void) { return 0; }
+static void restore_subnormals(unsigned before) { (void)before; }
+#endif
+
+/* --- running ------------------------------------------------------------------------------------- */
+
+enum { PATIENCE = 30 };                     /* milliseconds between two questions */
+
+/* A clock that is cheap to read and fine enough for that. */
+static long long milliseconds(void)
+{
+    struct timespec now;
+#ifdef CLOCK_MONOTONIC_COARSE
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* Whether an item of this stage is still to be computed. */
+static int goes_on(const stage *s, interruption *i)
+{
+    if (!s->whole && thread_number() == 0) {
+        const long long now = milliseconds();
+        if (now - i->asked >= PATIENCE) {
+            i->asked = now;
+            if (i->wanted())
+                __atomic_store_n(&i->stopped, 1, __ATOMIC_RELAXED);
+        }
+    }
+    return !__atomic_load_n(&i->stopped, __ATOMIC_RELAXED);
+}
+
+static void run_alone(const stage *stages, ptrdiff_t count, const run *r)
+{
+    for (const stage *s = stages; s < stages + count; s++) {
+        for (ptrdiff_t item = 0; item < items_of(s, r); item++) {
+            if (goes_on(s, r->interruption))
                 run_item(s, r, item);
         }
-        return;
     }
-#pragma omp parallel num_threads(threads)
+}
+
+/* One thread's part; who computes an item does not matter to its result. */
+static void run_together(const stage *stages, ptrdiff_t count, const run *r)
+{
+    const unsigned before = flush_subnormals();
     for (const stage *s = stages; s < stages + count; s++) {
+        if (items_of(s, r) == 0)
+            continue;
 #pragma omp for schedule(dynamic, 1) nowait
-        for (ptrdiff_t item = 0; item < items_of(s, r); item++)
-            run_item(s, r, item);
+        for (ptrdiff_t item = 0; item < items_of(s, r); item++) {
+            if (goes_on(s, r->interruption))
+                run_item(s, r, item);
+        }
         if (s->wait) {
 #pragma omp barrier
         }
     }
+    restore_subnormals(before);
+}
+
+/* One parallel region for all stages. With one thread there is none: a forked child has no
+ * threads to wake. */
+int run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
+{
+    r->interruption->asked = milliseconds();
+    r->interruption->stopped = 0;
+    if (threads <= 1) {
+        const unsigned before = flush_subnormals();
+        run_alone(stages, count, r);
+        restore_subnormals(before);
+    } else {
+#pragma omp parallel num_threads(threads)
+        run_together(stages, count, r);
+    }
+    return !r->interruption->stopped;
 }
 
 /* --- instruction sets ---------------------------------------------------------------------------- */
