@@ -1,14 +1,11 @@
 /* Running the stages of a plan, and choosing among instruction sets. Plain C for any machine. */
 #include <string.h>
 #include <time.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #ifdef __SSE__
 #include <xmmintrin.h>
 #endif
 
-#include "engine.h"
+#include "team.h"
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
@@ -29,18 +26,9 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
     }
 }
 
-static ptrdiff_t items_of(const stage *s, const run *r)
+ptrdiff_t items_of(const stage *s, const run *r)
 {
     return s->items < 0 ? (r->slots + r->span - 1) / r->span : s->items;
-}
-
-int thread_number(void)
-{
-#ifdef _OPENMP
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
 }
 
 /* --- numbers too small for the exponent ----------------------------------------------------------
@@ -50,16 +38,16 @@ int thread_number(void)
 
 #ifdef __SSE__
 enum { FLUSH = 0x8040 };                    /* results and operands */
-static unsigned flush_subnormals(void)
+unsigned flush_subnormals(void)
 {
     const unsigned before = _mm_getcsr();
     _mm_setcsr(before | FLUSH);
     return before;
 }
-static void restore_subnormals(unsigned before) { _mm_setcsr(before); }
+void restore_subnormals(unsigned before) { _mm_setcsr(before); }
 #else
-static unsigned flush_subnormals(void) { return 0; }
-static void restore_subnormals(unsigned before) { (void)before; }
+unsigned flush_subnormals(void) { return 0; }
+void restore_subnormals(unsigned before) { (void)before; }
 #endif
 
 /* --- running ------------------------------------------------------------------------------------- */
@@ -92,49 +80,30 @@ static int goes_on(const stage *s, interruption *i)
     return !__atomic_load_n(&i->stopped, __ATOMIC_RELAXED);
 }
 
+void compute_item(const stage *s, const run *r, ptrdiff_t item)
+{
+    if (goes_on(s, r->interruption))
+        run_item(s, r, item);
+}
+
 static void run_alone(const stage *stages, ptrdiff_t count, const run *r)
 {
     for (const stage *s = stages; s < stages + count; s++) {
-        for (ptrdiff_t item = 0; item < items_of(s, r); item++) {
-            if (goes_on(s, r->interruption))
-                run_item(s, r, item);
-        }
+        for (ptrdiff_t item = 0; item < items_of(s, r); item++)
+            compute_item(s, r, item);
     }
 }
 
-/* One thread's part; who computes an item does not matter to its result. */
-static void run_together(const stage *stages, ptrdiff_t count, const run *r)
-{
-    const unsigned before = flush_subnormals();
-    for (const stage *s = stages; s < stages + count; s++) {
-        if (items_of(s, r) == 0)
-            continue;
-#pragma omp for schedule(dynamic, 1) nowait
-        for (ptrdiff_t item = 0; item < items_of(s, r); item++) {
-            if (goes_on(s, r->interruption))
-                run_item(s, r, item);
-        }
-        if (s->wait) {
-#pragma omp barrier
-        }
-    }
-    restore_subnormals(before);
-}
-
-/* One parallel region for all stages. With one thread there is none: a forked child has no
- * threads to wake. */
+/* Who computes an item does not matter to its result. With one thread there is no team: a forked
+ * child has no threads to wake. */
 int run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
 {
+    const unsigned before = flush_subnormals();
     r->interruption->asked = milliseconds();
     r->interruption->stopped = 0;
-    if (threads <= 1) {
-        const unsigned before = flush_subnormals();
+    if (threads <= 1 || !run_with_team(stages, count, r, threads))
         run_alone(stages, count, r);
-        restore_subnormals(before);
-    } else {
-#pragma omp parallel num_threads(threads)
-        run_together(stages, count, r);
-    }
+    restore_subnormals(before);
     return !r->interruption->stopped;
 }
 
