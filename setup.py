@@ -3,7 +3,8 @@ engine another, whose C kernels are compiled once for each instruction set.
 
 Environment variables, all meant for people who work on minicnn itself:
 
-    MINICNN_OPENMP=0    build without OpenMP (the result is correct and single-threaded)
+    MINICNN_OPENMP=0    build the kernels without OpenMP (they are correct and single-threaded;
+                        the engine has threads of its own)
     MINICNN_DEBUG=1     bounds, wraparound and initialisation checks on, -O1 -g
     MINICNN_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (implies -O1 -g)
 """
@@ -68,6 +69,7 @@ class BuildKernels(build_ext):
             extension.extra_compile_args += compile_args
             extension.extra_link_args += link_args
             if extension.name == ENGINE:
+                extension.extra_link_args += ["-pthread"] if unix else []
                 extension.extra_objects = self.engine_objects()
         super().build_extensions()
 
@@ -117,16 +119,31 @@ def engine_extension() -> Extension:
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return Extension(
         ENGINE,
-        ["minicnn/engine/plan.pyx", "minicnn/engine/csrc/run.c"],
+        ["minicnn/engine/plan.pyx", *(f"minicnn/engine/csrc/{c}.c" for c in ("run", "team"))],
         include_dirs=["minicnn/engine"],
         define_macros=[("MINICNN_X86", "1")] if x86 else [],
         depends=sorted(str(p.relative_to(HERE)) for p in HERE.glob("minicnn/engine/csrc/*.[ch]")),
     )
 
 
+def other_extensions() -> list[Extension]:
+    """Python that must be quick, or that no signal may interrupt."""
+    sources = [*HERE.glob("minicnn/layers/*.pyx"), *HERE.glob("minicnn/lowering/*.pyx")]
+    return [
+        Extension(
+            f"minicnn.{path.parent.name}.{path.stem}",
+            [path.relative_to(HERE).as_posix()],
+            include_dirs=["minicnn/engine"],
+            depends=["minicnn/engine/csrc/engine.h"],
+        )
+        for path in sorted(sources)
+    ]
+
+
 setup(
     ext_modules=cythonize(
-        [*kernel_extensions(), engine_extension()], compiler_directives=DIRECTIVES
+        [*kernel_extensions(), engine_extension(), *other_extensions()],
+        compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildKernels},
 )

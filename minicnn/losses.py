@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from .arguments import real_number, whole_number
 from .arrays import as_float32, as_labels
 from .kernels import softmax_cross_entropy as kernel
-from .layers.base import FloatArray, in_inference
+from .layers.base import FloatArray
+from .layers.mode import in_inference
 from .threads import get_num_threads
 
 

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from .arrays import as_labels
 from .chain import Chain
 from .data.batches import batches
-from .interrupts import signals_deferred
 from .kernels.softmax_cross_entropy import count_correct, softmax
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss, Loss
-from .optim import Optimizer, check_owner, clip_grad_norm
+from .optim import Optimizer
+from .steps import step_by_calls
 from .threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Sequential(Chain):
         -------
         float
             The batch's loss, before the update. When it is NaN or infinite the parameters
-            are left as they are.
+            are left as they are, and so are BatchNorm's statistics and the optimizer.
 
         Raises
         ------
@@ -101,19 +101,10 @@ class Sequential(Chain):
         clip_norm: float | None = None,
     ) -> tuple[float, int]:
         """`train_step` that also tells how many samples were classified correctly."""
-        x = self.prepare(x)
-        check_owner(optimizer, self, self._values)
-        passes = self.passes_for(x)
-        logits = passes.forward(x)
-        labels = as_labels(y, len(logits))
-        loss = loss_fn(logits, labels)
-        if np.isfinite(loss):
-            passes.backward(loss_fn.backward())
-            if clip_norm is not None:
-                clip_grad_norm(self.parameters(), clip_norm)
-            with signals_deferred():  # Ctrl-C finds a step made as a whole, or not at all
-                optimizer.step()
-        return loss, count_correct(logits, labels)
+        made = self.pass_cache.train_step(self, x, y, loss_fn, optimizer, clip_norm)
+        if made is not None:
+            return made
+        return step_by_calls(self, x, y, loss_fn, optimizer, clip_norm)
 
     def fit(
         self,
@@ -206,11 +197,16 @@ class Sequential(Chain):
 
     def passes_for(self, x: FloatArray) -> Passes | Sequential:
         """What does both passes for a prepared batch: the engine if it can, else the layers."""
+        return self.pass_cache.find(list(self.leaves().values()), self.flat_parameters, x) or self
+
+    @property
+    def pass_cache(self) -> PassCache:
+        """The model's plans for the engine."""
         if self._passes is None:
             from .lowering import PassCache
 
             self._passes = PassCache()
-        return self._passes.find(list(self.leaves().values()), self.flat_parameters, x) or self
+        return self._passes
 
     def class_scores(self, x: Any, batch_size: int) -> FloatArray:
         """`logits`, or a ValueError where they are feature maps and no classes' scores."""

@@ -6,6 +6,7 @@ import pytest
 import minicnn as mc
 from minicnn import random
 from minicnn.kernels import checks
+from minicnn.lowering import passes
 
 THREADS = (1, 2, 3, 4, 8)
 STEPS = 30  # 10 epochs of 3 batches, of which the last is short
@@ -107,8 +108,9 @@ def compare(layers, shape, batch_size, optimizer="sgd", clip_norm=None):
 
 @pytest.fixture(autouse=True)
 def all_work_shared(monkeypatch, keep_threads):
-    """Let the kernels share out even the smallest call, which they would not by themselves."""
+    """Let threads share out even the smallest call, which they would not by themselves."""
     monkeypatch.setattr(checks, "SERIAL_WORK", 0)
+    monkeypatch.setattr(passes, "SMALL", 0)
 
 
 @pytest.mark.parametrize("index", range(len(NETS)))

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from minicnn.interrupts import signals_deferred
+from minicnn.layers.mode import in_inference, inference
 
 
 def test_signals_deferred_ctrl_c_inside_takes_effect_at_the_end():
@@ -60,3 +61,28 @@ def test_signals_deferred_in_another_thread_changes_nothing():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+class Alarm(Exception):
+    pass
+
+
+def ring(number, frame):
+    raise Alarm
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_inference_interrupted_at_any_moment_is_left_again():
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for i in range(2000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 2e-5 + i % 50 * 1e-6)
+                while True:
+                    with inference():
+                        pass
+            except Alarm:
+                pass
+            assert not in_inference()
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pytest
 
-from minicnn.layers.base import inference
+from minicnn.layers import inference
 from minicnn.losses import CrossEntropyLoss
 
 LOSS, GRADIENT = {"rel": 1e-6}, {"rtol": 0, "atol": 1e-6}

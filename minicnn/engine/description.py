@@ -98,6 +98,7 @@ class Stage(NamedTuple):
     items: int  # SLOTS: as many as there are slots
     calls: Sequence[tuple[str, int]]
     wait: bool
+    whole: bool = False  # nothing interrupts it, nor what comes after it
 
 
 SLOTS = -1

@@ -20,6 +20,7 @@ class Plan:
         operations: Sequence[Operation],
         forward: Sequence[Stage],
         backward: Sequence[Stage],
+        step: Sequence[Stage],
         slot_floats: int,
         local_floats: int,
         slot_samples: int,

@@ -12,90 +12,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 
-cdef extern from "csrc/engine.h" nogil:
-    ctypedef struct c_map "map":
-        Py_ssize_t where, copies, step, offset, channels, height, width, plane, row
-
-    ctypedef struct tap_set:
-        Py_ssize_t count
-        const Py_ssize_t* x
-        const Py_ssize_t* weight
-        Py_ssize_t first_row, first_column
-
-    ctypedef struct c_op "op":
-        c_map x, y, dx, dy
-        const float* weight
-        const float* bias
-        float* dweight
-        float* dbias
-        int relu, gate
-        Py_ssize_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, groups
-        Py_ssize_t input_sets
-        tap_set forward_taps
-        const tap_set* input_taps
-        const Py_ssize_t* weight_taps
-        Py_ssize_t partial
-        c_map bytes
-        int count_include_pad
-        Py_ssize_t group, inputs, outputs, gradient_run
-        int planar
-        c_map pooled, dpooled
-        Py_ssize_t pool_h, pool_w
-        float* packed
-        float* packed_back
-        float* running_mean
-        float* running_var
-        double* statistics
-        double* sums
-        double momentum, eps, p
-        uint64_t seed, step
-        uint32_t stream
-        int whole_channels
-        float slope
-
-    ctypedef struct c_run "run":
-        float* arena
-        Py_ssize_t slot_stride, batch, slots, items
-        float* partials
-        Py_ssize_t partial_stride
-        float* local
-        Py_ssize_t local_stride
-        float* scratch
-        Py_ssize_t scratch_stride, input_size
-        const float* input
-        float* output
-        const float* doutput
-
-    ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t) noexcept nogil
-
-    ctypedef struct c_call "call":
-        pass_function function
-        const c_op* op
-        Py_ssize_t every
-
-    ctypedef struct c_stage "stage":
-        Py_ssize_t items
-        const c_call* calls
-        Py_ssize_t count, grain
-        int wait
-
-    ctypedef struct kernel_table:
-        const char* name
-        Py_ssize_t lanes
-        double (*fma_probe)(Py_ssize_t steps, float* sink) noexcept nogil
-
-    cdef enum:
-        LINEAR_OUTPUTS
-        LINEAR_INPUTS
-        LINEAR_VECTORS
-        PARTIAL_BLOCK
-        ROWS_OUTPUTS
-        ROWS_INPUTS
-        ROWS_SCRATCH
-
-    const kernel_table* choose_kernels(const char* name)
-    pass_function find_pass(const kernel_table* kernels, const char* name)
-    void run_stages(const c_stage* stages, Py_ssize_t count, const c_run* r, int threads)
+cdef extern from "Python.h":
+    int PyErr_CheckSignals()                # that is: leave the exception where it is
 
 
 cdef const kernel_table* table = NULL
@@ -136,6 +54,9 @@ BLOCKS = {
     "channel_sum_partials": table.lanes,
     "channel_batchnorm_combine": table.lanes,
     "channel_batchnorm_gradient_combine": table.lanes,
+    "scale_bytes": BYTE_BLOCK,
+    "square_gradients": UPDATE_BLOCK,
+    "update": UPDATE_BLOCK,
 }
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
@@ -170,10 +91,6 @@ def fma_probe(Py_ssize_t steps):
 cdef class Stages:
     """A list of stages in C."""
 
-    cdef c_stage* stages
-    cdef c_call* calls
-    cdef Py_ssize_t count
-
     def __dealloc__(self):
         free(self.stages)
         free(self.calls)
@@ -185,7 +102,8 @@ cdef class Plan:
     Parameters
     ----------
     operations : list of engine.description.Operation
-    forward, backward : list of engine.description.Stage
+    forward, backward, step : list of engine.description.Stage
+        A pass each, and a whole training step.
     slot_floats, slot_samples : int
         Size of a slot, and the samples it holds: LANES, or 1 where the lanes are channels.
     local_floats : int
@@ -196,19 +114,11 @@ cdef class Plan:
         Values of one sample of the output.
     """
 
-    cdef c_op* ops
-    cdef tap_set* taps
-    cdef Stages forward_stages, backward_stages
-    cdef c_run run
-    cdef list operations, kept
-    cdef object input
-    cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
-
     def __cinit__(self):
         self.kept = []
 
-    def __init__(self, operations, forward, backward, slot_floats, local_floats, slot_samples,
-                 partial_floats, input_size, output_size):
+    def __init__(self, operations, forward, backward, step, slot_floats, local_floats,
+                 slot_samples, partial_floats, input_size, output_size):
         self.operations = list(operations)
         self.slot_samples = slot_samples
         self.input_size, self.output_size = input_size, output_size
@@ -227,6 +137,9 @@ cdef class Plan:
             first += len(operation.input_taps)
         self.forward_stages = self.make_stages(forward)
         self.backward_stages = self.make_stages(backward)
+        self.step_stages = self.make_stages(step)
+        self.interruption.wanted = interruption_wanted
+        self.run.interruption = &self.interruption
 
     def __dealloc__(self):
         free(self.ops)
@@ -310,7 +223,7 @@ cdef class Plan:
         for i, stage in enumerate(given):
             result.stages[i] = c_stage(
                 stage.items, result.calls + at, len(stage.calls),
-                max(self.operations[j].group for _, j in stage.calls), stage.wait,
+                max(self.operations[j].group for _, j in stage.calls), stage.wait, stage.whole,
             )
             for name, index in stage.calls:
                 encoded = name.encode()
@@ -324,18 +237,18 @@ cdef class Plan:
 
     # --- what changes between runs --------------------------------------------------------------
 
-    def set_dropout(self, Py_ssize_t index, double p, uint64_t seed, uint64_t step,
-                    uint32_t stream):
+    cpdef set_dropout(self, Py_ssize_t index, double p, uint64_t seed, uint64_t step,
+                      uint32_t stream):
         """What decides the choices of operation `index` in the next run."""
         self.check_index(index)
         self.ops[index].p, self.ops[index].seed = p, seed
         self.ops[index].step, self.ops[index].stream = step, stream
 
-    def set_batchnorm(self, Py_ssize_t index, double momentum, double eps):
+    cpdef set_batchnorm(self, Py_ssize_t index, double momentum, double eps):
         self.check_index(index)
         self.ops[index].momentum, self.ops[index].eps = momentum, eps
 
-    def reserve(self, Py_ssize_t slots, int threads):
+    cpdef reserve(self, Py_ssize_t slots, int threads):
         """Memory for at least `slots` slots. Borders are zeroed here and never written."""
         if slots <= self.capacity and threads <= self.workers:
             return
@@ -369,13 +282,10 @@ cdef class Plan:
                 or y.shape[0] != batch or threads < 1:
             raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
-        cdef Py_ssize_t slots = (batch + self.slot_samples - 1) // self.slot_samples
-        self.reserve(slots, threads)
-        self.run.batch, self.run.slots, self.run.items = batch, slots, self.items(slots)
+        self.start(batch, threads)
         self.input = x  # the backward pass may read it again
         self.run.input, self.run.output = &x[0, 0], &y[0, 0]
-        with nogil:
-            run_stages(self.forward_stages.stages, self.forward_stages.count, &self.run, threads)
+        self.go(self.forward_stages, threads)
 
     def backward(self, const float[:, ::1] dy not None, int threads):
         """The parameters' gradients, for the samples of the last forward pass."""
@@ -384,12 +294,35 @@ cdef class Plan:
             raise ValueError(f"dy has shape {(dy.shape[0], dy.shape[1])}; expected "
                              f"{(self.run.batch, self.output_size)}, as the last output")
         self.run.doutput = &dy[0, 0]
+        self.go(self.backward_stages, threads)
+
+    cdef start(self, Py_ssize_t batch, int threads):
+        """Be ready for a run with that many samples."""
+        cdef Py_ssize_t slots = (batch + self.slot_samples - 1) // self.slot_samples
+        self.reserve(slots, threads)
+        self.run.batch, self.run.slots, self.run.items = batch, slots, self.items(slots)
+        self.run.samples = self.slot_samples
+
+    cdef go(self, Stages stages, int threads):
+        """Run the stages without the interpreter; raises what a signal's handler raises."""
+        cdef int whole
         with nogil:
-            run_stages(self.backward_stages.stages, self.backward_stages.count, &self.run, threads)
+            whole = run_stages(stages.stages, stages.count, &self.run, threads)
+        if not whole:
+            raise_pending()
 
     cdef check_index(self, Py_ssize_t index):
         if not 0 <= index < len(self.operations):
             raise IndexError(f"there is no operation {index}")
+
+
+cdef int interruption_wanted() noexcept with gil:
+    """Let the handlers of signals run; whether one raised an exception, which stays pending."""
+    return PyErr_CheckSignals() != 0
+
+
+cdef int raise_pending() except -1:
+    return -1
 
 
 cdef double[::1] aligned_doubles(Py_ssize_t count):

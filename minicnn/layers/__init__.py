@@ -1,11 +1,12 @@
 """The layers, one file for each kind; `base.py` holds the contract they keep."""
 
 from .activations import GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
-from .base import Layer, Parameter, ShapeError, inference
+from .base import Layer, Parameter, ShapeError
 from .batchnorm import BatchNorm1d, BatchNorm2d
 from .conv2d import Conv2d
 from .dropout import Dropout, Dropout2d
 from .linear import Linear
+from .mode import inference
 from .pool2d import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from .reshape import Flatten, Identity
 

@@ -12,43 +12,20 @@ subclasses `Layer`, writes these three and, if it learns, `parameter_shapes` and
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import as_float32
+from .mode import in_inference
 
 Shape = tuple[int, ...]
 FloatArray = NDArray[np.float32]
 
-_in_inference: ContextVar[bool] = ContextVar("minicnn_inference", default=False)
-
 
 class ShapeError(ValueError):
     """An input shape that a layer cannot take. `Sequential` puts the layer's index in front."""
-
-
-@contextmanager
-def inference() -> Iterator[None]:
-    """Inside: layers behave as in `eval` mode and remember nothing for a backward pass.
-
-    It holds for the current thread (or async task) only, so that several threads can predict
-    with one model while its mode stays what it was.
-    """
-    token = _in_inference.set(True)
-    try:
-        yield
-    finally:
-        _in_inference.reset(token)
-
-
-def in_inference() -> bool:
-    """Whether the caller runs inside `inference()`, where nothing need be remembered."""
-    return _in_inference.get()
 
 
 class Parameter:
@@ -158,7 +135,7 @@ class Layer:
 
     def save_for_backward(self, *arrays: Any) -> None:
         """Remember `arrays` for `backward`; does nothing when no backward pass can follow."""
-        if not _in_inference.get():
+        if not in_inference():
             self._saved = arrays
 
     def saved(self) -> Any:
@@ -184,7 +161,7 @@ class Layer:
 
     @property
     def training(self) -> bool:
-        return self._training and not _in_inference.get()
+        return self._training and not in_inference()
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode (or with False to evaluation mode); returns self."""

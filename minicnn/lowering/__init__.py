@@ -1,5 +1,6 @@
 """From a chain of layers to passes through the engine; see docs/engine.md."""
 
-from .passes import PassCache, Passes
+from .cache import PassCache
+from .passes import Passes
 
 __all__ = ["PassCache", "Passes"]

@@ -10,7 +10,7 @@ from ..layers.base import Shape
 from . import channels, samples
 from .lifetimes import place_buffers
 from .nodes import Node, make_nodes, with_rows
-from .stages import ChannelStages, SampleStages
+from .stages import ChannelStages, SampleStages, training_step
 
 
 class Lowered(NamedTuple):
@@ -19,6 +19,7 @@ class Lowered(NamedTuple):
     operations: list[Operation]
     forward: list[Stage]
     backward: list[Stage]
+    step: list[Stage]
     slot_floats: int
     local_floats: int
     slot_samples: int
@@ -68,6 +69,9 @@ def lower(
     backward = stages.backward() if training else []
     slot_floats, local_floats = place_buffers(memory, operations, [*forward, *backward])
     slot_samples = 1 if across == "channels" else LANES
+    parameters = sum(p.size for layer in layers for p in layer.parameters())
+    step = training_step(forward, backward, parameters) if backward and parameters else []
     return Lowered(
-        operations, forward, backward, slot_floats, local_floats, slot_samples, partials, nodes
-    )
+        operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
+        nodes,
+    )  # fmt: skip

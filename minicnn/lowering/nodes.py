@@ -136,7 +136,7 @@ def with_rows(nodes: list[Node]) -> list[Node]:
         reads_row = node is None or node.kind == "linear"
         # The gradient of a convolution's output has a border, so it is no row at any size.
         from_conv = bool(result) and result[-1].kind == "conv"
-        turns = value.shape != flat and (reads_row or node.x_shape == flat)
+        turns = value.shape != flat and (node is None or reads_row or node.x_shape == flat)
         if turns or (reads_row and from_conv):
             if not result:
                 value.shape = flat  # the network's input is a row already

@@ -2,34 +2,37 @@
 
 import math
 import threading
-from typing import Any
 
 import numpy as np
 
-from ..engine import LANES, Plan, engine_enabled
-from ..layers import BatchNorm1d, BatchNorm2d, Dropout, Layer
-from ..layers.base import FloatArray, Shape, in_inference
+from ..engine import LANES, Plan
+from ..layers import Dropout, Layer
+from ..layers.base import FloatArray, Shape
 from ..threads import get_num_threads
-from .choice import best_lanes
-from .lower import Lowered, lower
-from .nodes import make_nodes, settings
+from .lower import Lowered
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**18  # multiply-adds of a pass that would be over before the other threads woke
 FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
 LARGE = 2**21  # multiply-adds of one sample of such a net
-ACROSS: str | None = None  # 'samples' or 'channels' for every plan, instead of the better one
-KEPT = 6  # plans of one model: training and prediction, two shapes each
 
 
 class Passes:
     """One chain's plan for one shape of sample, in training or in prediction.
 
     Prediction takes a few slots at a time, which bounds the memory; training takes the batch as
-    a whole. A lock lets one thread at a time in, since they share the plan's memory.
+    a whole. A lock lets one thread at a time in, since they share the plan's memory and, with
+    all plans of the model, its parameters.
     """
 
-    def __init__(self, layers: list[Layer], input_shape: Shape, training: bool, lowered: Lowered):
+    def __init__(
+        self,
+        layers: list[Layer],
+        input_shape: Shape,
+        training: bool,
+        lowered: Lowered,
+        lock: threading.Lock,
+    ):
         self.training = training
         self.output_shape = input_shape
         for layer in layers:
@@ -39,11 +42,12 @@ class Passes:
         self.slot_bytes, self.slot_samples = slot_bytes(lowered), lowered.slot_samples
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
-            lowered.operations, lowered.forward, lowered.backward, lowered.slot_floats,
-            lowered.local_floats, lowered.slot_samples, lowered.partial_floats,
+            lowered.operations, lowered.forward, lowered.backward, lowered.step,
+            lowered.slot_floats, lowered.local_floats, lowered.slot_samples,
+            lowered.partial_floats,
             math.prod(input_shape), math.prod(self.output_shape),
         )  # fmt: skip
-        self.lock = threading.Lock()
+        self.lock = lock
 
     def fits(self, batch: int) -> bool:
         """Whether the engine is right for this batch: not too few samples, nor too much memory."""
@@ -60,8 +64,12 @@ class Passes:
         """Samples that prediction takes at a time."""
         return LANES * max(4, get_num_threads())
 
+    def is_worth_sharing(self, batch: int) -> bool:
+        """Whether a pass takes longer than waking the other threads."""
+        return bool(batch * self.multiply_adds > SMALL)
+
     def threads(self, batch: int) -> int:
-        return get_num_threads() if batch * self.multiply_adds > SMALL else 1
+        return get_num_threads() if self.is_worth_sharing(batch) else 1
 
     def forward(self, x: FloatArray) -> FloatArray:
         """(N, …) float32 → the last layer's output, a new array."""
@@ -94,51 +102,3 @@ class Passes:
 def slot_bytes(lowered: Lowered) -> int:
     """Memory that each LANES samples need."""
     return 4 * (lowered.slot_floats + lowered.local_floats + lowered.partial_floats)
-
-
-class PassCache:
-    """The passes of one chain; they are made when first needed, and the oldest are dropped."""
-
-    def __init__(self) -> None:
-        self.made: dict[Any, Passes | None] = {}
-        self.lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[type["PassCache"], tuple[()]]:
-        return PassCache, ()  # copies and pickles of a model start without plans
-
-    def find(self, layers: list[Layer], values: FloatArray, x: FloatArray) -> Passes | None:
-        """The passes for a batch like `x`, or None when the layers must do it themselves.
-
-        Parameters
-        ----------
-        layers : list of Layer
-            The leaves of the chain, their parameters in `values`.
-        """
-        if not engine_enabled():
-            return None
-        training = not in_inference()
-        shape = x.shape[1:]
-        kinds = tuple(map(settings, layers))
-        if None in kinds:
-            return None
-        across = ACROSS or best_lanes(make_nodes(layers, shape, training), len(x), training)
-        key = (shape, training, across, id(values), *kinds)
-        with self.lock:
-            if key not in self.made:
-                while len(self.made) >= KEPT:
-                    del self.made[next(iter(self.made))]
-                lowered = lower(layers, shape, training, across)
-                if lowered and slot_bytes(lowered) <= LARGEST:
-                    self.made[key] = Passes(layers, x.shape[1:], training, lowered)
-                else:
-                    self.made[key] = None
-            found = self.made[key]
-        if found is None or not found.fits(len(x)) or (training and lacks_variance(found, x)):
-            return None
-        return found
-
-
-def lacks_variance(passes: Passes, x: FloatArray) -> bool:
-    """Whether a BatchNorm might see one value a channel; then the layer itself complains."""
-    batchnorm = (BatchNorm1d, BatchNorm2d)
-    return len(x) < 2 and any(isinstance(layer, batchnorm) for _, layer in passes.varying)

@@ -140,6 +140,8 @@ class ChannelStages(Stages):
         for node in self.nodes:
             if node.kind == "conv":
                 self.blocks("channel_pack_forward", node.op, node.op.outputs, wait=False)
+            if node.kind == "conv" and node.op.dx is not None:
+                self.blocks("channel_pack_backward", node.op, node.op.inputs, wait=False)
         self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
         if self.stages:
             self.flush()  # the weights must be ready
@@ -166,12 +168,7 @@ class ChannelStages(Stages):
         self.slot("write_row", self.end)
 
     def prepare_backward(self) -> None:
-        for node in self.nodes:
-            if node.kind == "conv" and node.op.dx is not None:
-                self.blocks("channel_pack_backward", node.op, node.op.inputs, wait=False)
         self.slot("read_drow", self.end)
-        if self.stages:
-            self.flush()
 
     def backward_of(self, node: Node) -> None:
         if node in self.pools_backward:
@@ -202,3 +199,27 @@ class ChannelStages(Stages):
         items = -(-weights // BLOCKS["channel_sum_partials"]) + 1  # the last one is the bias
         size = items * BLOCKS["channel_sum_partials"]
         self.blocks("channel_sum_partials", node.op, size, wait=False)
+
+
+def training_step(forward: list[Stage], backward: list[Stage], parameters: int) -> list[Stage]:
+    """Both passes, the loss between them and the update of all parameters as one run.
+
+    The first stage and the third and second from the end have items when a batch needs them:
+    images that come as bytes, and clipping. `lowering/step.pyx` knows these places.
+    """
+    *before, last = forward
+    first, *after = backward
+    end = first.calls[0][1]
+    loss = [*last.calls, ("cross_entropy", end), *first.calls]
+    blocks = -(-parameters // BLOCKS["update"])
+    return [
+        Stage(0, [("scale_bytes", end)], True),
+        *before,
+        Stage(SLOTS, loss, True),  # a sample's loss needs no other sample
+        Stage(1, [("sum_losses", end)], False),
+        *after[:-1],
+        *(stage._replace(wait=True) for stage in after[-1:]),
+        Stage(0, [("square_gradients", end)], True),
+        Stage(0, [("clip_factor", end)], True),
+        Stage(blocks, [("update", end)], True, whole=True),
+    ]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..arrays import as_float32
 from ..data.batches import batches
-from ..interrupts import signals_deferred
 from ..layers.base import FloatArray, ShapeError
 from ..optim import check_owner
+from ..steps import Before
 from .callbacks import Callback, StopOnNaN
 from .history import History
 from .plan import Model, Plan, Run
@@ -76,8 +76,7 @@ def _check_last_batch(run: Run) -> None:
     plan = run.plan
     if plan.drop_last or plan.batch_size == 1 or len(plan.x) % plan.batch_size != 1:
         return
-    step = _Step(run)
-    generators = run.model.generator_steps()
+    before = Before(run.model)
     try:
         with _training_mode(run.model):
             run.model.forward(as_float32(plan.x[:1]))
@@ -87,7 +86,7 @@ def _check_last_batch(run: Run) -> None:
             "the last batch: use drop_last=True, or another batch_size"
         ) from None
     finally:
-        step.undo(generators)
+        before.restore()
 
 
 @contextmanager
@@ -113,13 +112,12 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
     run.batch = run.samples = run.correct = 0
     run.loss_sum = 0.0
     _tell(callbacks, "on_epoch_begin", run)
-    step = _Step(run)
     for x, y in batches(
         plan.x, plan.y, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=run.epoch - 1
     ):
         if run.batch == run.batches:
             break  # drop_last
-        step.make(x, y)
+        _make_step(run, x, y)
         _tell(callbacks, "on_batch_end", run)
     row = run.logs
     _tell(callbacks, "on_validation_begin", run)
@@ -134,46 +132,17 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
     _tell(callbacks, "on_epoch_end", run)
 
 
-class _Step:
-    """One training step that happens as a whole or not at all.
-
-    BatchNorm's statistics and Dropout's counters move in the forward pass already, the
-    parameters at the end. When the step is not made, because of Ctrl-C or because the loss is
-    NaN, the former are put back.
-    """
-
-    def __init__(self, run: Run):
-        self.run = run
-        self._live = list(run.model.buffers().values())
-        self._before = [array.copy() for array in self._live]
-
-    def make(self, x: FloatArray, y: NDArray[np.int64] | None) -> None:
-        run, plan = self.run, self.run.plan
-        run.lr = plan.optimizer.lr
-        steps = plan.optimizer.steps
-        for copy, array in zip(self._before, self._live, strict=True):
-            copy[...] = array
-        generators = run.model.generator_steps()
-        try:
-            loss, correct = run.model.train_and_count(
-                x, y, plan.loss, plan.optimizer, plan.clip_norm
-            )
-        finally:
-            if plan.optimizer.steps == steps:
-                self.undo(generators)
-        run.batch += 1
-        run.batch_loss = loss
-        run.samples += len(x)
-        run.correct += correct
-        run.loss_sum += loss * len(x)
-        _advance(plan.schedule, "batch", {"loss": loss, "accuracy": correct / len(x)})
-
-    def undo(self, generators: dict[str, int]) -> None:
-        """Put statistics and counters back to what they were before."""
-        with signals_deferred():
-            for copy, array in zip(self._before, self._live, strict=True):
-                array[...] = copy
-            self.run.model.load_generator_steps(generators)
+def _make_step(run: Run, x: FloatArray, y: NDArray[np.int64] | None) -> None:
+    """One training step, which the model makes as a whole or not at all."""
+    plan = run.plan
+    run.lr = plan.optimizer.lr
+    loss, correct = run.model.train_and_count(x, y, plan.loss, plan.optimizer, plan.clip_norm)
+    run.batch += 1
+    run.batch_loss = loss
+    run.samples += len(x)
+    run.correct += correct
+    run.loss_sum += loss * len(x)
+    _advance(plan.schedule, "batch", {"loss": loss, "accuracy": correct / len(x)})
 
 
 def _advance(schedule: Any, interval: str, row: Mapping[str, Any]) -> None:

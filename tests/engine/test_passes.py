@@ -52,7 +52,7 @@ def test_random_net_agrees_with_the_oracle_and_between_threads(seed, across, mon
     model, x = random_net(seed)
     if across == "channels" and any(getattr(layer, "groups", 1) > 1 for layer in model):
         across = "samples"  # groups cross the lanes of channels
-    monkeypatch.setattr(lowering.passes, "ACROSS", across)
+    monkeypatch.setattr(lowering.choice, "ACROSS", across)
     dy = gradient_for(model, x, seed)
     y, gradients = run(model, x, dy)
     expected_y, expected = oracle_passes(model, x, dy)
@@ -84,7 +84,7 @@ def test_derivative_of_a_fused_relu_is_right_whatever_follows(
     first, consumer, batch, across, monkeypatch
 ):
     if getattr(consumer(), "groups", 1) == 1:
-        monkeypatch.setattr(lowering.passes, "ACROSS", across)
+        monkeypatch.setattr(lowering.choice, "ACROSS", across)
     middle = [mc.BatchNorm2d(6)] if first == "batchnorm" else []
     layers = [mc.Conv2d(2, 6, 3, padding=1), *middle, mc.ReLU(), consumer(), mc.Linear(None, 7)]
     model = mc.Sequential(*layers, seed=4)
@@ -101,7 +101,7 @@ def test_derivative_of_a_fused_relu_is_right_whatever_follows(
 
 def test_linear_behind_a_map_of_one_pixel_sees_all_channels(monkeypatch):
     """The gradient of that pixel has a border, which no row of features has."""
-    monkeypatch.setattr(lowering.passes, "ACROSS", "channels")
+    monkeypatch.setattr(lowering.choice, "ACROSS", "channels")
     model = mc.Sequential(mc.Conv2d(2, 3, 2), mc.Conv2d(3, 40, 3), mc.Linear(None, 5), seed=1)
     x = np.random.default_rng(0).normal(size=(3, 2, 4, 4)).astype(np.float32)
     dy = gradient_for(model, x)
@@ -115,7 +115,7 @@ def test_linear_behind_a_map_of_one_pixel_sees_all_channels(monkeypatch):
 @pytest.mark.parametrize("seed", range(60))
 def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed, across, monkeypatch):
     case = random_case(seed)
-    monkeypatch.setattr(lowering.passes, "ACROSS", across if case.groups == 1 else "samples")
+    monkeypatch.setattr(lowering.choice, "ACROSS", across if case.groups == 1 else "samples")
     rng = np.random.default_rng(seed)
     layer = mc.Conv2d(case.C, case.K, case.kernel, case.stride, case.padding, case.dilation,
                       case.groups, case.bias)  # fmt: skip
@@ -140,7 +140,7 @@ def test_convolution_agrees_with_the_oracle_to_the_rounding_of_its_sums(seed, ac
 def test_input_gradient_of_a_convolution_agrees_pixel_by_pixel(seed, across, monkeypatch):
     """A 1×1 convolution in front, fed with one-hot pixels, has dx as its weight gradient."""
     case = random_case(seed)
-    monkeypatch.setattr(lowering.passes, "ACROSS", across if case.groups == 1 else "samples")
+    monkeypatch.setattr(lowering.choice, "ACROSS", across if case.groups == 1 else "samples")
     area, batch = case.image[0] * case.image[1], (1, 5, 17)[seed % 3]
     feed = mc.Conv2d(area, case.C, 1, bias=False)
     layer = mc.Conv2d(case.C, case.K, case.kernel, case.stride, case.padding, case.dilation,
@@ -167,7 +167,7 @@ def test_input_gradient_of_a_convolution_agrees_pixel_by_pixel(seed, across, mon
 def test_linear_agrees_with_the_oracle_to_the_rounding_of_its_sums(
     batch, inputs, outputs, across, monkeypatch
 ):
-    monkeypatch.setattr(lowering.passes, "ACROSS", across)
+    monkeypatch.setattr(lowering.choice, "ACROSS", across)
     model = mc.Sequential(mc.Linear(inputs, outputs), seed=1)
     x = np.random.default_rng(batch).normal(size=(batch, inputs)).astype(np.float32)
     dy = gradient_for(model, x)
@@ -185,7 +185,7 @@ def test_linear_agrees_with_the_oracle_to_the_rounding_of_its_sums(
 @pytest.mark.parametrize("size", (1, 3, 4, 6, 63))
 @pytest.mark.parametrize("layer", (mc.Dropout, mc.Dropout2d))
 def test_dropout_makes_the_same_choices_as_the_layer(layer, size, across, monkeypatch):
-    monkeypatch.setattr(lowering.passes, "ACROSS", across)
+    monkeypatch.setattr(lowering.choice, "ACROSS", across)
     x = np.random.default_rng(size).normal(size=(19, size, 3, 3)).astype(np.float32)
     model = mc.Sequential(layer(0.3), seed=2**63 + 5)
     model.build(x.shape[1:])

@@ -7,6 +7,7 @@
 #include "channel_tiles.c"
 #include "conv.c"
 #include "layout.c"
+#include "loss.c"
 #include "pointwise.c"
 #include "pool.c"
 #include "probe.c"
@@ -14,6 +15,7 @@
 #include "rows_backward.c"
 #include "rows_forward.c"
 #include "tiles.c"
+#include "update.c"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -70,6 +72,12 @@ static const named_pass passes[] = {
     PASS(channel_batchnorm_backward)
     PASS(channel_dropout_forward)
     PASS(channel_dropout_backward)
+    PASS(cross_entropy)
+    PASS(sum_losses)
+    PASS(scale_bytes)
+    PASS(square_gradients)
+    PASS(clip_factor)
+    PASS(update)
     {NULL, NULL},
 };
 

@@ -70,6 +70,47 @@ typedef struct {
     float slope;
 } op;
 
+/* What a training step has besides its passes: the loss between them, and the update of all
+ * parameters behind them. N: batch, K: classes. */
+typedef struct {
+    /* Softmax cross-entropy of the rows of run.output; the gradient goes to run.doutput. */
+    ptrdiff_t classes;
+    const int64_t *labels;                  /* (N,), each in 0..K-1 or ignore_index */
+    int64_t ignore_index;
+    const float *class_weight;              /* (K,), NULL: all 1 */
+    double smoothing;
+    double weight_sum, weight_of_all;       /* of the samples' labels; of all classes */
+    float *dlogits;                         /* (N, K) */
+    double *losses;                         /* (N,) */
+    uint8_t *right;                         /* (N,), whether the largest logit is the label's */
+    double loss;                            /* of the batch; the parameters move if it is finite */
+    ptrdiff_t correct;
+    /* Images as bytes, which become 0 ... 1 */
+    const uint8_t *bytes;
+    float *scaled;
+    ptrdiff_t byte_count;
+    /* Clipping and update. Rates are double and rounded where they are used. */
+    ptrdiff_t size;
+    float *values, *gradients;              /* (size,) */
+    float *state[2];                        /* (size,): the optimizer's; NULL: none */
+    double *squares;                        /* (blocks,) */
+    double max_norm;                        /* infinite: no clipping */
+    double factor;                          /* what the gradients are multiplied by */
+    enum { SGD, ADAM } rule;
+    double lr, weight_decay;
+    double momentum, undamped;
+    int nesterov, first;                    /* first: the state holds nothing yet */
+    double beta1, beta2, eps, root1, root2; /* root: correction for the start at zero */
+    int decoupled;
+} training;
+
+/* Whether a run goes on: the first thread asks now and then whether somebody wants it to end. */
+typedef struct {
+    int (*wanted)(void);                    /* nonzero: end it */
+    long long asked;                        /* when, in milliseconds */
+    int stopped;
+} interruption;
+
 /* One run of a plan. */
 typedef struct {
     float *arena;                           /* (slots, slot_stride) */
@@ -85,6 +126,9 @@ typedef struct {
     const float *input;                     /* (batch, ...) */
     float *output;                          /* (batch, ...) */
     const float *doutput;                   /* (batch, ...) */
+    ptrdiff_t samples;                      /* of one slot */
+    training *step;                         /* NULL outside of training steps */
+    interruption *interruption;
 } run;
 
 typedef void pass(const op *, const run *, ptrdiff_t item);
@@ -93,7 +137,8 @@ typedef void pass(const op *, const run *, ptrdiff_t item);
  * slots (items < 0) or blocks of outputs. Of the slots of an item, `grain` go through all calls
  * before the next ones; a call takes `every` of them at a time, and neighbouring calls that take
  * the same number are made one after the other for these. The next stage waits for all items if
- * `wait`. */
+ * `wait`; a stage without items is passed over, and waits for nothing. Nothing interrupts a
+ * `whole` stage or what comes after it. */
 typedef struct {
     pass *function;
     const op *op;
@@ -104,7 +149,7 @@ typedef struct {
     ptrdiff_t items;
     const call *calls;
     ptrdiff_t count, grain;
-    int wait;
+    int wait, whole;
 } stage;
 
 /* What one instruction set offers. */
@@ -134,6 +179,8 @@ enum {
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
     ROWS_SCRATCH = 16 * (ROWS_BLOCK + ROWS_SAMPLES * ROWS_OUTPUTS),     /* and what it takes */
+    BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
+    UPDATE_BLOCK = 4096,                    /* parameters of one item of the update */
 };
 
 /* The table of the best instruction set of this machine, or of the one called `name` (NULL:
@@ -143,7 +190,7 @@ const kernel_table *choose_kernels(const char *name);
 /* Which of the threads of this run asks. */
 int thread_number(void);
 
-/* All stages in order, on `threads` threads. */
-void run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads);
+/* All stages in order, on `threads` threads. 0 when the run was interrupted, and is not whole. */
+int run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads);
 
 #endif

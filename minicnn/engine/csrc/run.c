@@ -1,10 +1,11 @@
 /* Running the stages of a plan, and choosing among instruction sets. Plain C for any machine. */
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
+#include <time.h>
+#ifdef __SSE__
+#include <xmmintrin.h>
 #endif
 
-#include "engine.h"
+#include "team.h"
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
@@ -30,39 +31,85 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
     }
 }
 
-static ptrdiff_t items_of(const stage *s, const run *r)
+ptrdiff_t items_of(const stage *s, const run *r)
 {
     return s->items < 0 ? r->items : s->items;
 }
 
-int thread_number(void)
+/* --- numbers too small for the exponent ----------------------------------------------------------
+ *
+ * They take a hundred times as long as others, and a training step loses nothing with them. So
+ * they count as 0 while a thread works here, and only there. */
+
+#ifdef __SSE__
+enum { FLUSH = 0x8040 };                    /* results and operands */
+unsigned flush_subnormals(void)
 {
-#ifdef _OPENMP
-    return omp_get_thread_num();
+    const unsigned before = _mm_getcsr();
+    _mm_setcsr(before | FLUSH);
+    return before;
+}
+void restore_subnormals(unsigned before) { _mm_setcsr(before); }
 #else
-    return 0;
+unsigned flush_subnormals(void) { return 0; }
+void restore_subnormals(unsigned before) { (void)before; }
 #endif
+
+/* --- running ------------------------------------------------------------------------------------- */
+
+enum { PATIENCE = 30 };                     /* milliseconds between two questions */
+
+/* A clock that is cheap to read and fine enough for that. */
+static long long milliseconds(void)
+{
+    struct timespec now;
+#ifdef CLOCK_MONOTONIC_COARSE
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &now);
+#endif
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* One parallel region for all stages. Who computes an item does not matter to its result. */
-void run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
+/* Whether an item of this stage is still to be computed. */
+static int goes_on(const stage *s, interruption *i)
 {
-    if (threads <= 1) {             /* no region: a forked child has no threads to wake */
-        for (const stage *s = stages; s < stages + count; s++) {
-            for (ptrdiff_t item = 0; item < items_of(s, r); item++)
-                run_item(s, r, item);
+    if (!s->whole && thread_number() == 0) {
+        const long long now = milliseconds();
+        if (now - i->asked >= PATIENCE) {
+            i->asked = now;
+            if (i->wanted())
+                __atomic_store_n(&i->stopped, 1, __ATOMIC_RELAXED);
         }
-        return;
     }
-#pragma omp parallel num_threads(threads)
+    return !__atomic_load_n(&i->stopped, __ATOMIC_RELAXED);
+}
+
+void compute_item(const stage *s, const run *r, ptrdiff_t item)
+{
+    if (goes_on(s, r->interruption))
+        run_item(s, r, item);
+}
+
+static void run_alone(const stage *stages, ptrdiff_t count, const run *r)
+{
     for (const stage *s = stages; s < stages + count; s++) {
-#pragma omp for schedule(dynamic, 1) nowait
         for (ptrdiff_t item = 0; item < items_of(s, r); item++)
-            run_item(s, r, item);
-        if (s->wait) {
-#pragma omp barrier
-        }
+            compute_item(s, r, item);
     }
+}
+
+/* Who computes an item does not matter to its result. With one thread there is no team: a forked
+ * child has no threads to wake. */
+int run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
+{
+    const unsigned before = flush_subnormals();
+    r->interruption->asked = milliseconds();
+    r->interruption->stopped = 0;
+    if (threads <= 1 || !run_with_team(stages, count, r, threads))
+        run_alone(stages, count, r);
+    restore_subnormals(before);
+    return !r->interruption->stopped;
 }
 
 /* --- instruction sets ---------------------------------------------------------------------------- */

@@ -1,0 +1,142 @@
+"""The plans of a model, and the decision who makes a training step: the engine or the layers."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ..engine import engine_enabled
+from ..layers import BatchNorm1d, BatchNorm2d, Layer
+from ..layers.base import FloatArray
+from ..layers.mode import in_inference
+from ..losses import CrossEntropyLoss, Loss
+from ..optim import SGD, Adam, AdamW, Optimizer
+from .choice import best_lanes
+from .lower import lower
+from .nodes import make_nodes, settings
+from .passes import LARGEST, Passes, slot_bytes
+from .step import TrainingStep, is_overridden
+
+KEPT = 6  # plans of one model: training and prediction, of some shapes
+KEPT_STEPS = 64  # shapes of batches
+
+
+class PassCache:
+    """The passes of one model; they are made when first needed, and the oldest are dropped.
+
+    So are its training steps, each for one shape of batch.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Passes | None] = {}
+        self.lock = threading.Lock()
+        self.running = threading.Lock()  # held during passes and steps
+        self.steps: dict[Any, TrainingStep] = {}
+
+    def __reduce__(self) -> tuple[type[PassCache], tuple[()]]:
+        return PassCache, ()  # copies and pickles of a model start without plans
+
+    def find(self, layers: list[Layer], values: FloatArray, x: FloatArray) -> Passes | None:
+        """The passes for a batch like `x`, or None when the layers must do it themselves.
+
+        Parameters
+        ----------
+        layers : list of Layer
+            The leaves of the chain, their parameters in `values`.
+        """
+        if not engine_enabled():
+            return None
+        training = not in_inference()
+        shape = x.shape[1:]
+        kinds = tuple(map(settings, layers))
+        if None in kinds:
+            return None
+        across = best_lanes(make_nodes(layers, shape, training), len(x), training)
+        key = (shape, training, across, id(values), *kinds)
+        with self.lock:
+            if key not in self.made:
+                while len(self.made) >= KEPT:
+                    del self.made[next(iter(self.made))]
+                    self.steps.clear()  # they hold plans, too
+                lowered = lower(layers, shape, training, across)
+                if lowered and slot_bytes(lowered) <= LARGEST:
+                    self.made[key] = Passes(layers, shape, training, lowered, self.running)
+                else:
+                    self.made[key] = None
+            found = self.made[key]
+        if found is None or not found.fits(len(x)) or (training and lacks_variance(found, x)):
+            return None
+        return found
+
+    # --- training steps -----------------------------------------------------------------------
+
+    def train_step(
+        self, model: Any, x: Any, y: Any, loss_fn: Loss, optimizer: Optimizer,
+        clip_norm: float | None,
+    ) -> tuple[float, int] | None:  # fmt: skip
+        """A step as one native call: (loss, number of correct samples).
+
+        Parameters
+        ----------
+        model : Sequential
+        x, y, loss_fn, optimizer, clip_norm
+            As in `Sequential.train_step`.
+
+        Returns
+        -------
+        None where the passes and the optimizer have to be called one by one: for other losses,
+        labels and optimizers than `step.pyx` knows, or a model without a plan. Nothing has moved
+        then.
+        """
+        step = self.steps.get(getattr(x, "shape", None))
+        if step is None or not step.serves(optimizer):
+            step = self.prepare(model, x, loss_fn, optimizer)
+        return None if step is None else step.run(x, y, loss_fn, clip_norm)
+
+    def prepare(
+        self, model: Any, x: Any, loss_fn: Loss, optimizer: Optimizer
+    ) -> TrainingStep | None:
+        """A new training step, if there can be one."""
+        known = type(loss_fn) is CrossEntropyLoss and type(optimizer) in (SGD, Adam, AdamW)
+        if not known or is_overridden(optimizer) or in_inference() or not engine_enabled():
+            return None
+        x = model.prepare(x)
+        if not moves_all(optimizer, model.flat_parameters, model.flat_gradients):
+            return None
+        layers = list(model.leaves().values())
+        passes = self.find(layers, model.flat_parameters, x)
+        if passes is None or len(passes.output_shape) != 1:
+            return None
+        chains = inner_chains(model, {id(layer) for layer in layers})
+        if len(self.steps) >= KEPT_STEPS:
+            self.steps.clear()
+        step = TrainingStep(chains, layers, passes, optimizer, x.shape, self.running)
+        self.steps[x.shape] = step
+        return step
+
+
+def moves_all(optimizer: Optimizer, values: FloatArray, gradients: FloatArray) -> bool:
+    """Whether the optimizer's parameters are all of the model's, in their order, and no others."""
+    if len(optimizer.segments) != 1:
+        return False
+    segment = optimizer.segments[0]
+    return same_memory(segment.data, values) and same_memory(segment.grad, gradients)
+
+
+def same_memory(a: FloatArray, b: FloatArray) -> bool:
+    return a.ctypes.data == b.ctypes.data and a.size == b.size
+
+
+def inner_chains(model: Any, leaves: set[int]) -> list[Any]:
+    """The model, and the chains among its layers at any depth."""
+    found = [model]
+    for layer in model.layers:
+        if id(layer) not in leaves:
+            found += inner_chains(layer, leaves)
+    return found
+
+
+def lacks_variance(passes: Passes, x: FloatArray) -> bool:
+    """Whether a BatchNorm might see one value a channel; then the layer itself complains."""
+    batchnorm = (BatchNorm1d, BatchNorm2d)
+    return len(x) < 2 and any(isinstance(layer, batchnorm) for _, layer in passes.varying)

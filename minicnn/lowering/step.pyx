@@ -1,0 +1,344 @@
+"""One step of training as one native call: forward, loss, backward, clipping, update.
+
+A `TrainingStep` is prepared once for a model, an optimizer and a shape of batch. Everything that
+a step reads of Python objects (the layers' settings, the rates, the labels) it reads here, in a
+few microseconds, and a run then happens without the interpreter. What it does not cover it leaves
+to `Sequential`, by returning None before anything has moved.
+"""
+
+import numpy as np
+
+from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+from cpython.dict cimport PyDict_GetItem
+from libc.math cimport INFINITY, isfinite, pow, sqrt
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from minicnn.engine.plan cimport ADAM, BYTE_BLOCK, SGD, UPDATE_BLOCK, Plan, c_training
+from minicnn.lowering.watched cimport Statistics, Watched
+
+from ..arrays import as_float32, as_labels
+from ..engine import engine_enabled
+from ..layers import BatchNorm1d, BatchNorm2d, Dropout
+from ..layers.mode import in_inference
+from ..losses import CrossEntropyLoss
+from ..optim import Adam, AdamW
+from ..optim import SGD as PlainSGD
+from ..threads import get_num_threads
+
+RULES = {PlainSGD: SGD, Adam: ADAM, AdamW: ADAM}
+IMAGES = (np.dtype(np.float32), np.dtype(np.uint8))
+LABELS = (np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8))
+
+
+cdef class TrainingStep:
+    """The step of one model with one optimizer on batches of one shape.
+
+    Parameters
+    ----------
+    chains, layers : lists of Chain and Layer
+        The model and its inner chains; its leaves.
+    passes : Passes
+        Of that model in training, for such a batch.
+    optimizer : SGD, Adam or AdamW
+        It moves exactly the model's parameters: its one segment is the model's two blocks.
+    shape : tuple
+        Of a batch.
+    lock : threading.Lock
+        Held during a step.
+    """
+
+    cdef Plan plan
+    cdef c_training now
+    cdef Watched watched
+    cdef object optimizer, acquire, release
+    cdef tuple shape
+    cdef bint shared                    # the work is enough for several threads
+    cdef list dropouts, batchnorms      # (operation's index, layer)
+    cdef list statistics                # of BatchNorm
+    cdef int64_t[::1] labels
+    cdef float[:, ::1] logits, dlogits
+    cdef double[::1] losses, squares
+    cdef uint8_t[::1] right
+    cdef float[::1] scaled, values, gradients
+    cdef object class_weight, state     # as last seen
+    cdef float[::1] class_weights, state0, state1
+
+    def __init__(self, chains, layers, passes, optimizer, shape, lock):
+        cdef Py_ssize_t batch = shape[0], classes = passes.output_shape[0]
+        self.plan, self.optimizer, self.shape = passes.plan, optimizer, shape
+        self.shared = passes.is_worth_sharing(batch)
+        self.watched = Watched(chains, layers, optimizer.parameters)
+        self.acquire, self.release = lock.acquire, lock.release
+        self.dropouts = [(i, layer) for i, layer in passes.varying if isinstance(layer, Dropout)]
+        self.batchnorms = [
+            (i, layer) for i, layer in passes.varying
+            if isinstance(layer, (BatchNorm1d, BatchNorm2d))
+        ]
+        self.statistics = [Statistics(layer) for _, layer in self.batchnorms]
+        self.labels = np.empty(batch, np.int64)
+        self.logits = np.empty((batch, classes), np.float32)
+        self.dlogits = np.empty((batch, classes), np.float32)
+        self.losses, self.right = np.empty(batch), np.empty(batch, np.uint8)
+        segment, = optimizer.segments
+        self.values, self.gradients = segment.data, segment.grad
+        self.squares = np.empty(-(-segment.data.size // UPDATE_BLOCK))
+        self.point()
+
+    cdef point(self):
+        """Addresses of what stays the same for all steps."""
+        self.now.classes = self.logits.shape[1]
+        self.now.labels, self.now.dlogits = &self.labels[0], &self.dlogits[0, 0]
+        self.now.losses, self.now.right = &self.losses[0], &self.right[0]
+        self.now.squares = &self.squares[0]
+        self.now.size = self.values.shape[0]
+        self.now.values, self.now.gradients = &self.values[0], &self.gradients[0]
+
+    def serves(self, optimizer):
+        """Whether this still is the step of the model, as it is now, with that optimizer."""
+        return optimizer is self.optimizer and self.watched.unchanged() \
+            and not is_overridden(optimizer)
+
+    def run(self, x, y, loss_fn, clip_norm):
+        """Make the step.
+
+        Parameters
+        ----------
+        x : (N, …) float32, or uint8
+        y : (N,) integers
+        loss_fn : Loss
+        clip_norm : float or None
+
+        Returns
+        -------
+        (loss, number of correct samples), or None when the step is not one for the engine.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `as_float32` and `as_labels` raise, or a label is out of range.
+        """
+        self.acquire()
+        try:
+            return self.run_locked(x, y, loss_fn, clip_norm)
+        finally:
+            self.now.bytes = NULL
+            self.plan.run.step = NULL
+            self.release()
+
+    cdef run_locked(self, x, y, loss_fn, clip_norm):
+        cdef Py_buffer images, labels
+        if in_inference() or not engine_enabled() or not self.take_loss(loss_fn) \
+                or not self.take_clipping(clip_norm) or not self.take_rates():
+            return None
+        x, y = as_buffers(x, y)
+        PyObject_GetBuffer(x, &images, PyBUF_ND)
+        try:
+            if y is None or not self.take_images(&images):
+                return None
+            PyObject_GetBuffer(y, &labels, PyBUF_ND)
+            try:
+                if not self.take_labels(&labels):
+                    return None
+            finally:
+                PyBuffer_Release(&labels)
+            return self.make()
+        finally:
+            PyBuffer_Release(&images)
+
+    # --- what a step takes from its arguments: False where it leaves them to the layers -----------
+
+    cdef bint take_loss(self, loss_fn) except -1:
+        if type(loss_fn) is not CrossEntropyLoss:
+            return False
+        weight = loss_fn.weight
+        if weight is not self.class_weight:
+            if weight is not None and weight.shape != (self.now.classes,):
+                return False
+            self.class_weight = weight
+            if weight is not None:
+                self.class_weights = np.ascontiguousarray(weight, np.float32)
+        self.now.class_weight = NULL if weight is None else &self.class_weights[0]
+        self.now.ignore_index, self.now.smoothing = loss_fn.ignore_index, loss_fn.label_smoothing
+        if not 0.0 <= self.now.smoothing <= 1.0:
+            return False
+        loss_fn._saved = None               # what it remembers is not of this step
+        return True
+
+    cdef bint take_clipping(self, clip_norm) except -1:
+        self.now.factor, self.now.max_norm = 1.0, INFINITY
+        if clip_norm is not None:
+            if type(clip_norm) is not float and type(clip_norm) is not int:
+                return False
+            self.now.max_norm = clip_norm
+        return self.now.max_norm >= 0.0
+
+    cdef bint take_rates(self) except -1:
+        optimizer, now = self.optimizer, &self.now
+        now.rule = RULES[type(optimizer)]
+        now.lr, now.weight_decay = optimizer.lr, optimizer.weight_decay
+        if now.rule == SGD:
+            now.momentum, now.undamped = optimizer.momentum, 1.0 - <double>optimizer.dampening
+            now.nesterov = optimizer.nesterov
+            return not now.nesterov or (now.momentum > 0.0 and now.undamped == 1.0)
+        now.beta1, now.beta2 = optimizer.betas
+        now.eps, now.decoupled = optimizer.eps, optimizer.decoupled
+        cdef double t = optimizer.steps + 1
+        now.root1, now.root2 = 1.0 - pow(now.beta1, t), sqrt(1.0 - pow(now.beta2, t))
+        return 0.0 <= now.beta1 < 1.0 and 0.0 <= now.beta2 < 1.0
+
+    cdef bint take_images(self, Py_buffer* images) except -1:
+        cdef Py_ssize_t i, size = 1
+        if images.ndim != len(self.shape):
+            return False
+        for i in range(images.ndim):
+            if images.shape[i] != <Py_ssize_t>self.shape[i]:
+                return False
+            size *= images.shape[i]
+        self.plan.step_stages.stages[0].items = 0
+        self.plan.run.input = <const float*>images.buf
+        if images.itemsize == 1:
+            if self.now.scaled == NULL:
+                self.scaled = np.empty(size, np.float32)
+                self.now.scaled = &self.scaled[0]
+            self.now.bytes, self.now.byte_count = <const uint8_t*>images.buf, size
+            self.plan.run.input = self.now.scaled
+            self.plan.step_stages.stages[0].items = (size + BYTE_BLOCK - 1) // BYTE_BLOCK
+        return True
+
+    cdef bint take_labels(self, Py_buffer* labels) except -1:
+        """Copy them, check them, and add up their weights in order."""
+        cdef Py_ssize_t n, k, batch = self.labels.shape[0], classes = self.now.classes
+        cdef const float* weight = self.now.class_weight
+        cdef int64_t label
+        if labels.ndim != 1 or labels.shape[0] != batch:
+            return False
+        self.now.weight_sum, self.now.weight_of_all = 0.0, classes
+        for n in range(batch):
+            if labels.itemsize == 8:
+                label = (<const int64_t*>labels.buf)[n]
+            elif labels.itemsize == 4:
+                label = (<const int32_t*>labels.buf)[n]
+            else:
+                label = (<const uint8_t*>labels.buf)[n]
+            self.labels[n] = label
+            if label == self.now.ignore_index:
+                continue
+            if not 0 <= label < classes:
+                raise ValueError(
+                    f"labels[{n}] is {label}; with {classes} classes it must lie in "
+                    f"0..{classes - 1} or be ignore_index ({self.now.ignore_index})"
+                )
+            self.now.weight_sum += 1.0 if weight == NULL else weight[label]
+        if weight != NULL:
+            self.now.weight_of_all = 0.0
+            for k in range(classes):
+                self.now.weight_of_all += weight[k]
+        return True
+
+    # --- the step ---------------------------------------------------------------------------------
+
+    cdef make(self):
+        """Run, and count what was run. Nothing here lets a signal's handler come between."""
+        cdef bint whole = False
+        cdef Py_ssize_t batch = self.labels.shape[0]
+        state = self.take_state()
+        self.take_varying()
+        cdef int threads = get_num_threads() if self.shared else 1
+        self.plan.start(batch, threads)
+        self.plan.run.output = &self.logits[0, 0]
+        self.plan.run.doutput = &self.dlogits[0, 0]
+        self.plan.run.step = &self.now
+        self.clip_stages()
+        try:
+            self.plan.go(self.plan.step_stages, threads)
+            whole = isfinite(self.now.loss)
+        finally:
+            if whole:
+                self.count(state)
+            else:
+                self.undo()
+        return self.now.loss, self.now.correct
+
+    cdef clip_stages(self):
+        """Clipping has work to do where there is a limit."""
+        cdef Py_ssize_t third = self.plan.step_stages.count - 3
+        cdef bint clips = self.now.max_norm != INFINITY
+        self.plan.step_stages.stages[third].items = self.squares.shape[0] if clips else 0
+        self.plan.step_stages.stages[third + 1].items = clips
+
+    cdef take_state(self):
+        """The optimizer's arrays that this step uses; new ones are its own only afterwards."""
+        optimizer = self.optimizer
+        slots, names = optimizer.slots, optimizer.used_slots()
+        self.now.first = False
+        state = []
+        for name in names:
+            array = slots.get(name)
+            if array is None:
+                self.now.first = True
+                array = np.zeros(self.values.shape[0], np.float32)
+            state.append(array)
+        self.now.state[0] = self.now.state[1] = NULL
+        if len(state) > 0:
+            self.state0 = state[0]
+            self.now.state[0] = &self.state0[0]
+        if len(state) > 1:
+            self.state1 = state[1]
+            self.now.state[1] = &self.state1[0]
+        return dict(zip(names, state)) if self.now.first else None
+
+    cdef take_varying(self):
+        """What changes from step to step; and what the running statistics are now."""
+        cdef Statistics statistics
+        for index, layer in self.dropouts:
+            self.plan.set_dropout(index, layer.p, layer.seed, layer.step, layer.stream)
+        for index, layer in self.batchnorms:
+            self.plan.set_batchnorm(index, layer.momentum, layer.eps)
+        for statistics in self.statistics:
+            statistics.keep()
+
+    cdef count(self, state):
+        cdef Statistics statistics
+        if state is not None:
+            self.optimizer.slots.update(state)
+        self.optimizer.steps += 1
+        for _, layer in self.dropouts:
+            layer.step += 1
+        for statistics in self.statistics:
+            statistics.batches[0] += 1
+
+    cdef undo(self):
+        """Running statistics move in the forward pass already."""
+        cdef Statistics statistics
+        for statistics in self.statistics:
+            statistics.put_back()
+
+
+cdef tuple as_buffers(x, y):
+    """x as a float32 or uint8 array, y as one of int64, int32 or uint8, both C-contiguous.
+
+    y is None where it is not one number for each sample.
+    """
+    if not is_plain(x, IMAGES):
+        x = as_float32(x)
+    if not is_plain(y, LABELS):
+        y = np.asarray(y)
+        y = as_labels(y) if y.ndim == 1 else None
+    return x, y
+
+
+def is_overridden(optimizer):
+    """Whether somebody put functions of their own into the optimizer."""
+    cdef dict own = vars(optimizer)
+    return PyDict_GetItem(own, "step") != NULL or PyDict_GetItem(own, "update") != NULL
+
+
+cdef bint is_plain(array, tuple dtypes) except -1:
+    """Whether it can be taken as it is. dtypes are singletons; another one only takes longer."""
+    if type(array) is not np.ndarray or not array.flags.c_contiguous:
+        return False
+    dtype = array.dtype
+    for known in dtypes:
+        if dtype is known:
+            return True
+    return False
