@@ -14,7 +14,7 @@ from .nodes import Node, convolution
 
 ACROSS: str | None = None  # one of the two for every plan, instead of the better one
 CACHE = 2**18  # floats of a slot's largest map that leave the second-level cache to others
-CROWDED = 1.5  # what a map beyond that costs, as a factor
+CROWDED = 2.0  # what a map beyond that costs, as a factor
 ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
 
 
@@ -31,28 +31,30 @@ def best_lanes(nodes: list[Node], batch: int, training: bool) -> str:
     if not training:
         return "channels"
     slots = -(-batch // LANES)
-    samples = slots * sum(map(samples_cost, nodes)) * (ALONE if slots == 1 else 1.0)
+    firsts = [node is nodes[0] for node in nodes]
+    samples = slots * sum(map(samples_cost, nodes, firsts)) * (ALONE if slots == 1 else 1.0)
     largest = max(math.prod(node.y.shape) * LANES for node in nodes)
     if largest > CACHE:
         samples *= CROWDED
-    return "channels" if batch * sum(map(channels_cost, nodes)) <= samples else "samples"
+    return "channels" if batch * sum(map(channels_cost, nodes, firsts)) <= samples else "samples"
 
 
-def samples_cost(node: Node) -> float:
-    """Vector operations of a slot, forward and backward."""
+def samples_cost(node: Node, first: bool) -> float:
+    """Vector operations of a slot, forward and backward; the first layer needs no dx."""
     if node.kind == "conv":
-        return float(3 * node.layer.multiply_adds(node.x_shape))
+        return float((2 if first else 3) * node.layer.multiply_adds(node.x_shape))
     if node.kind == "linear":
-        return 3.0 * math.prod(node.x_shape) * node.y.shape[0]
+        return (2.0 if first else 3.0) * math.prod(node.x_shape) * node.y.shape[0]
     return 4.0 * math.prod(node.x.shape)
 
 
-def channels_cost(node: Node) -> float:
+def channels_cost(node: Node, first: bool) -> float:
     """Vector operations of a sample, forward and backward."""
     inputs, outputs = node.x.shape[0], node.y.shape[0]
     if node.kind == "conv":
         area = math.prod(node.y.shape[1:]) * math.prod(convolution(node).kernel)
-        return area * (2.0 * inputs * planes(outputs) + planes(inputs) * outputs)
+        dx = 0 if first else planes(inputs) * outputs
+        return float(area * (2 * inputs * planes(outputs) + dx))
     if node.kind == "linear":
-        return 3.0 * planes(math.prod(node.x_shape)) * outputs
+        return (2.0 if first else 3.0) * planes(math.prod(node.x_shape)) * outputs
     return 4.0 * planes(inputs) * math.prod(node.x.shape[1:])
