@@ -92,6 +92,7 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t samples
         c_training* step
         c_interruption* interruption
+        double* spent
 
     ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t) noexcept nogil
 
@@ -131,6 +132,8 @@ cdef class Stages:
     cdef c_stage* stages
     cdef c_call* calls
     cdef Py_ssize_t count
+    cdef list names
+    cdef double[::1] spent
 
 
 cdef class Plan:
@@ -140,6 +143,7 @@ cdef class Plan:
     cdef c_run run
     cdef c_interruption interruption
     cdef list operations, kept
+    cdef bint timed
     cdef object input
     cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
 

@@ -216,6 +216,7 @@ cdef class Plan:
         cdef Stages result = Stages()
         cdef Py_ssize_t i, at = 0
         result.count = len(given)
+        result.names = [" + ".join(f"{name}[{i}]" for name, i in s.calls) for s in given]
         result.stages = <c_stage*>calloc(max(1, result.count), sizeof(c_stage))
         result.calls = <c_call*>calloc(max(1, sum(len(s.calls) for s in given)), sizeof(c_call))
         if result.stages == NULL or result.calls == NULL:
@@ -306,10 +307,23 @@ cdef class Plan:
     cdef go(self, Stages stages, int threads):
         """Run the stages without the interpreter; raises what a signal's handler raises."""
         cdef int whole
+        self.run.spent = NULL
+        if self.timed:
+            stages.spent = np.zeros(stages.count + 1)
+            self.run.spent = &stages.spent[0]
         with nogil:
             whole = run_stages(stages.stages, stages.count, &self.run, threads)
         if not whole:
             raise_pending()
+
+    def time_stages(self, bint wanted):
+        """Whether the time that each stage takes is to be noted, which costs a little itself."""
+        self.timed = wanted
+
+    def stage_times(self):
+        """[(calls, microseconds)] of the last training step: what the leading thread spent."""
+        cdef Stages stages = self.step_stages
+        return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 
     cdef check_index(self, Py_ssize_t index):
         if not 0 <= index < len(self.operations):

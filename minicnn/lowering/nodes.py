@@ -37,6 +37,14 @@ KINDS: dict[type[Layer], str] = {
     Flatten: "", Identity: "",
 }  # fmt: skip
 FLATTEN = Flatten()
+# Attributes that `settings` depends on; a prepared training step looks at no others.
+ATTRIBUTES: dict[type[Layer], tuple[str, ...]] = {
+    Conv2d: ("kernel_size", "stride", "padding", "dilation", "groups"),
+    MaxPool2d: ("kernel_size", "stride", "padding", "ceil_mode"),
+    AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    BatchNorm1d: ("_training", "_buffers"), BatchNorm2d: ("_training", "_buffers"),
+    LeakyReLU: ("negative_slope",), Dropout: ("_training",), Dropout2d: ("_training",),
+}  # fmt: skip
 LEARNERS = ("conv", "linear", "batchnorm")  # have parameters, and can end with a ReLU
 
 Shape3 = tuple[int, int, int]

@@ -6,7 +6,7 @@ from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject
 from libc.string cimport memcpy
 
-VARYING = ("_saved", "step", "p")       # what a layer may change without a new plan
+from .nodes import ATTRIBUTES
 
 
 cdef class Watched:
@@ -26,9 +26,8 @@ cdef class Watched:
         for chain in chains:
             self.add(vars(chain), ("layers", "_values", "_gradients"))
         for layer in layers:
-            layer.buffers()                 # which makes them, if it is the first call
-            self.add(vars(layer), [name for name in vars(layer) if name not in VARYING])
-            self.add(layer.buffers(), list(layer.buffers()))
+            self.add(layer.buffers(), list(layer.buffers()))    # makes them, at the first call
+            self.add(vars(layer), ATTRIBUTES.get(type(layer), ()))
         self.lists = [chain.layers for chain in chains]
         self.members = [list(chain.layers) for chain in chains]
         self.parameters = list(parameters)

@@ -243,6 +243,45 @@ def test_rates_are_read_anew_at_each_step(batch, calls):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: vars(m[0]).update(padding=(2, 2), dilation=(2, 2)),
+        lambda m: setattr(m[3], "kernel_size", (1, 1)),
+        lambda m: setattr(m[1], "eps", 0.5),
+        lambda m: setattr(m[1], "momentum", 0.5),
+        lambda m: m[1].eval(),
+        lambda m: m[4].eval(),
+        lambda m: setattr(m[4], "p", 0.6),
+        lambda m: setattr(m[5], "negative_slope", 0.7),
+        lambda m: setattr(m[6][0], "count_include_pad", False),
+        lambda m: m[6].layers.append(mc.ReLU()),
+        lambda m: m.layers.__setitem__(5, mc.ReLU()),
+        lambda m: m.reset_parameters(9),
+        lambda m: mc.Sequential(m).build((1, 8, 8)),  # its parameters move to the outer block
+    ],
+)  # fmt: skip
+def test_change_of_a_layer_is_noticed_by_a_prepared_step(change, batch, calls):
+    pool = mc.Sequential(mc.AvgPool2d(3, 1, 1))
+    model = small_model(mc.LeakyReLU(), pool)
+    ends = []
+    for m in (model, call_by_call(model)):
+        optimizer, loss_fn = mc.SGD(m.parameters(), 0.1), mc.CrossEntropyLoss()
+        losses = [m.train_step(*batch, loss_fn, optimizer)]
+        change(m)
+        try:
+            losses += [m.train_step(*batch, loss_fn, optimizer) for _ in range(2)]
+        except RuntimeError as error:  # the optimizer's arrays are not the model's any more
+            losses.append(str(error))
+        ends.append((losses[:1], losses[1:]))
+    assert calls.native >= 1
+    for found, expected in zip(*ends, strict=True):
+        if isinstance(expected[-1], str):
+            assert found == expected
+        else:
+            np.testing.assert_allclose(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize(
     ("y", "message"),
     [
         ([0, 1, 3] + [0] * 17, r"labels\[2\] is 3; with 3 classes it must lie in 0\.\.2 or be"),
@@ -444,3 +483,17 @@ def test_ctrl_c_in_a_long_step_is_answered_soon_and_leaves_everything_as_before(
             assert_same_bits(after[0][name], value)
     assert late < 5, "not at the end of the step, wherever that is on a busy machine"
     assert np.isfinite(model.train_step(x[:4], y[:4], loss_fn, optimizer))
+
+
+def test_stages_can_be_timed(batch):
+    model = small_model()
+    optimizer, loss_fn = mc.SGD(model.parameters(), 0.1), mc.CrossEntropyLoss()
+    model.train_step(*batch, loss_fn, optimizer)
+    plan = model.passes_for(batch[0]).plan
+    plan.time_stages(True)
+    start = time.perf_counter()
+    model.train_step(*batch, loss_fn, optimizer)
+    whole = (time.perf_counter() - start) * 1e6
+    times = dict(plan.stage_times())
+    assert any("conv_forward[0]" in calls for calls in times)
+    assert all(spent >= 0 for spent in times.values()) and 0 < sum(times.values()) < whole

@@ -129,6 +129,7 @@ typedef struct {
     ptrdiff_t samples;                      /* of one slot */
     training *step;                         /* NULL outside of training steps */
     interruption *interruption;
+    double *spent;                          /* microseconds in each stage, and one more; or NULL */
 } run;
 
 typedef void pass(const op *, const run *, ptrdiff_t item);

@@ -85,6 +85,23 @@ static int goes_on(const stage *s, interruption *i)
     return !__atomic_load_n(&i->stopped, __ATOMIC_RELAXED);
 }
 
+double microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1e6 + now.tv_nsec * 1e-3;
+}
+
+void note_time(double *spent, ptrdiff_t s)
+{
+    if (spent == NULL)
+        return;
+    const double now = microseconds();
+    spent[s] -= now;
+    if (s > 0)
+        spent[s - 1] += now;
+}
+
 void compute_item(const stage *s, const run *r, ptrdiff_t item)
 {
     if (goes_on(s, r->interruption))
@@ -94,9 +111,11 @@ void compute_item(const stage *s, const run *r, ptrdiff_t item)
 static void run_alone(const stage *stages, ptrdiff_t count, const run *r)
 {
     for (const stage *s = stages; s < stages + count; s++) {
+        note_time(r->spent, s - stages);
         for (ptrdiff_t item = 0; item < items_of(s, r); item++)
             compute_item(s, r, item);
     }
+    note_time(r->spent, count);
 }
 
 /* Who computes an item does not matter to its result. With one thread there is no team: a forked

@@ -28,7 +28,6 @@ int thread_number(void) { return 0; }
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <time.h>
 
 enum {
     MAX_STAGES = 1024,
@@ -82,13 +81,6 @@ static void relax(void)
 #endif
 }
 
-static double microseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1e6 + now.tv_nsec * 1e-3;
-}
-
 /* Whether all items are done. 0: the run is over, and another one may have begun. */
 static int wait_for(const counter *c, uint32_t epoch)
 {
@@ -124,8 +116,8 @@ static uint32_t claim(counter *c, uint32_t epoch)
     return 0;
 }
 
-/* One thread's part in a run: until no item is left to take. */
-static void take_part(uint32_t epoch)
+/* One thread's part in a run: until no item is left to take. spent: NULL for all but the leader. */
+static void take_part(uint32_t epoch, double *spent)
 {
     const ptrdiff_t count = __atomic_load_n(&team.count, __ATOMIC_RELAXED);
     int reached = 0;
@@ -135,6 +127,7 @@ static void take_part(uint32_t epoch)
         if (phase > reached && !wait_for(&team.undone[phase - 1], epoch))
             return;
         reached = phase;
+        note_time(spent, s);
         while ((left = claim(&team.unclaimed[s], epoch))) {
             const stage *own = team.stages + s;
             compute_item(own, team.run, items_of(own, team.run) - left);
@@ -170,7 +163,7 @@ static void *work(void *argument)
     for (;;) {
         epoch = next_run(epoch);
         if (number < __atomic_load_n(&team.threads, __ATOMIC_RELAXED))
-            take_part(epoch);
+            take_part(epoch, NULL);
     }
     return NULL;
 }
@@ -230,8 +223,9 @@ int run_with_team(const stage *stages, ptrdiff_t count, const run *r, int thread
         pthread_cond_broadcast(&team.news);
         pthread_mutex_unlock(&team.mutex);
     }
-    take_part(epoch);
+    take_part(epoch, r->spent);
     wait_for(&team.undone[last], epoch);
+    note_time(r->spent, count);
     __atomic_store_n(&team.busy, 0, __ATOMIC_RELEASE);
     return 1;
 }

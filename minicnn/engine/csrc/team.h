@@ -13,6 +13,11 @@ void compute_item(const stage *s, const run *r, ptrdiff_t item);
 
 ptrdiff_t items_of(const stage *s, const run *r);
 
+double microseconds(void);
+
+/* Stage s begins, for the thread that leads a run, and the one before has ended. */
+void note_time(double *spent, ptrdiff_t s);
+
 /* Subnormal numbers count as 0 from here on; what to give back to `restore_subnormals`. */
 unsigned flush_subnormals(void);
 void restore_subnormals(unsigned before);
