@@ -179,7 +179,7 @@ enum {
     ROWS_SAMPLES = 64,                      /* samples that the passes on rows take at a time, */
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
-    ROWS_SCRATCH = 16 * (ROWS_BLOCK + ROWS_SAMPLES * ROWS_OUTPUTS),     /* and what it takes */
+    ROWS_SCRATCH = 65536,                   /* and floats of scratch that they take */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* parameters of one item of the update */
 };

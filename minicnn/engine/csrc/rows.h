@@ -11,8 +11,6 @@
 
 #include "kernels.h"
 
-enum { FEW_SAMPLES = 8 };       /* they take less time than it takes to pack what they meet */
-
 typedef struct {
     ptrdiff_t first, end;
 } range;

@@ -8,7 +8,11 @@
  */
 #include "rows.h"
 
-enum { OUTER_ROWS = 6, OUTER_VECTORS = LANES == 16 ? 4 : 2 };
+enum {
+    OUTER_ROWS = 6,
+    OUTER_VECTORS = LANES == 16 ? 4 : 2,
+    FEW_SAMPLES = 16,           /* they take less time than it takes to pack the weight */
+};
 
 typedef struct {
     ptrdiff_t terms;
@@ -93,42 +97,45 @@ OUTER_TILES(OUTER_TILE)
 static outer_function *const outer_tiles[OUTER_ROWS + 1][OUTER_VECTORS + 1] = {
     OUTER_TILES(OUTER_ENTRY)};
 
-/* All rows of out, and `columns` of its columns. */
+/* Some columns of some rows as blocks of OUTER_VECTORS vectors, the last one of what is left; zeros
+ * fill the last vector. Rows of the weight start anywhere and may be a multiple of 4096 bytes apart,
+ * where they push each other out of the nearest cache. */
+static void pack_columns(
+    const float *from, ptrdiff_t from_row, ptrdiff_t rows, ptrdiff_t columns,
+    float *panel)                           /* [block][rows][vectors of the block][LANES] */
+{
+    const ptrdiff_t whole = whole_parts(columns, LANES) * LANES;
+    for (ptrdiff_t a = 0; a < rows; a++) {
+        const float *row = from + a * from_row;
+        for (ptrdiff_t i = 0; i < columns; i += OUTER_VECTORS * LANES) {
+            const ptrdiff_t width = smaller(OUTER_VECTORS * LANES, whole - i);
+            float *to = panel + i * rows + a * width;
+            for (ptrdiff_t j = i; j < i + width; j += LANES, to += LANES)
+                store(to, load_some(row + j, smaller(LANES, columns - j)));
+        }
+    }
+}
+
+/* All rows of out, and `columns` of its columns, row by row of tiles: what memory takes and gives
+ * are runs of columns as long as the item. */
 static void outer_block(
-    const outer *s, const float *factor, const float *row, float *out, const float *gate,
-    ptrdiff_t rows, ptrdiff_t columns)
+    outer s, const float *factor, const float *row, float *out, const float *gate,
+    ptrdiff_t rows, ptrdiff_t columns, int packed)
 {
     const ptrdiff_t vectors = whole_parts(columns, LANES);
     for (ptrdiff_t a = 0; a < rows;) {
         const int tile_rows = next_part(rows - a, OUTER_ROWS);
-        for (ptrdiff_t v = 0; v < vectors;) {
-            const int tile_vectors = next_part(vectors - v, OUTER_VECTORS);
+        for (ptrdiff_t v = 0; v < vectors; v += OUTER_VECTORS) {
+            const int tile_vectors = (int)smaller(OUTER_VECTORS, vectors - v);
             const ptrdiff_t i = v * LANES;
-            v += tile_vectors;
+            if (packed)
+                s.row_term = tile_vectors * LANES;
             outer_tiles[tile_rows][tile_vectors](
-                s, factor + a * s->factor_row, row + i, out + a * s->out_row + i,
-                gate ? gate + a * s->gate_row + i : NULL,
-                smaller(LANES, columns - (v - 1) * LANES));
+                &s, factor + a * s.factor_row, row + (packed ? i * s.terms : i),
+                out + a * s.out_row + i, gate ? gate + a * s.gate_row + i : NULL,
+                smaller(LANES, columns - (v + tile_vectors - 1) * LANES));
         }
         a += tile_rows;
-    }
-}
-
-/* A block of columns of some rows, side by side, filled up with zeros to whole vectors. Where they
- * come from, the rows may be a multiple of 4096 bytes apart and push each other out of the cache. */
-static void pack_columns(
-    const float *from, ptrdiff_t from_row, ptrdiff_t rows, ptrdiff_t columns,
-    float *panel)                           /* [rows][vectors][LANES] */
-{
-    for (ptrdiff_t a = 0; a < rows; a++) {
-        const float *row = from + a * from_row;
-        ptrdiff_t i = 0;
-        for (; i + LANES <= columns; i += LANES, panel += LANES)
-            store(panel, load_loose(row + i));
-        if (i < columns) {
-            store(panel, load_some(row + i, columns - i));
-            panel += LANES;
-        }
     }
 }
 
@@ -153,27 +160,20 @@ static void rows_bias_gradient(const op *o, const run *r)
 void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
 {
     const range inputs = inputs_of(o, item);
-    const ptrdiff_t x_step = sample_step(r, &o->x), size = inputs.end - inputs.first;
-    const int direct = size % LANES == 0
-        && (r->slots <= FEW_SAMPLES || o->outputs <= OUTER_ROWS);
+    const ptrdiff_t columns = inputs.end - inputs.first;
+    const int pack = o->x.where == IN_INPUT && columns % LANES;     /* nothing follows its end */
     outer s = {
-        .factor_row = 1, .factor_term = sample_step(r, &o->dy), .out_row = o->inputs,
+        .factor_row = 1, .factor_term = sample_step(r, &o->dy),
+        .row_term = sample_step(r, &o->x), .out_row = o->inputs,
     };
     for (ptrdiff_t slot = 0; slot < r->slots; slot += s.terms) {
-        const ptrdiff_t width = direct ? size : OUTER_VECTORS * LANES;
+        const float *x = at_map(r, slot, &o->x) + inputs.first;
         s.terms = smaller(ROWS_SAMPLES, r->slots - slot);
         s.add = slot > 0;
-        for (ptrdiff_t i = inputs.first; i < inputs.end; i += width) {
-            const ptrdiff_t columns = smaller(width, inputs.end - i);
-            const float *x = at_map(r, slot, &o->x) + i;
-            s.row_term = x_step;
-            if (!direct) {
-                pack_columns(x, x_step, s.terms, columns, scratch_of(r));
-                x = scratch_of(r);
-                s.row_term = whole_parts(columns, LANES) * LANES;
-            }
-            outer_block(&s, at_map(r, slot, &o->dy), x, o->dweight + i, NULL, o->outputs, columns);
-        }
+        if (pack)
+            pack_columns(x, s.row_term, s.terms, columns, scratch_of(r));
+        outer_block(s, at_map(r, slot, &o->dy), pack ? scratch_of(r) : x,
+                    o->dweight + inputs.first, NULL, o->outputs, columns, pack);
     }
     if (item == 0 && o->dbias)
         rows_bias_gradient(o, r);
@@ -183,29 +183,22 @@ void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
 void NAMED(rows_backward_input)(const op *o, const run *r, ptrdiff_t item)
 {
     const range inputs = inputs_of(o, item);
-    const ptrdiff_t size = inputs.end - inputs.first;
-    const int direct = size % LANES == 0 && r->slots <= FEW_SAMPLES;
+    const ptrdiff_t columns = inputs.end - inputs.first;
+    const ptrdiff_t whole = whole_parts(columns, LANES) * LANES;
+    const int pack = columns % LANES || r->slots > FEW_SAMPLES;
+    const float *gate = o->gate ? at_map(r, 0, &o->x) + inputs.first : NULL;
     outer s = {
-        .factor_row = sample_step(r, &o->dy), .factor_term = 1,
+        .factor_row = sample_step(r, &o->dy), .factor_term = 1, .row_term = o->inputs,
         .out_row = sample_step(r, &o->dx), .gate_row = sample_step(r, &o->x),
     };
     for (ptrdiff_t k = 0; k < o->outputs; k += s.terms) {
-        const ptrdiff_t width = direct ? size : OUTER_VECTORS * LANES;
+        const float *weight = o->weight + k * o->inputs + inputs.first;
         s.terms = smaller(ROWS_TERMS, o->outputs - k);
         s.add = k > 0;
-        const int gate = o->gate && k + s.terms == o->outputs;
-        for (ptrdiff_t i = inputs.first; i < inputs.end; i += width) {
-            const ptrdiff_t columns = smaller(width, inputs.end - i);
-            const ptrdiff_t whole = whole_parts(columns, LANES) * LANES;
-            const float *weight = o->weight + k * o->inputs + i;
-            s.row_term = o->inputs;
-            if (!direct) {
-                pack_columns(weight, o->inputs, s.terms, columns, scratch_of(r));
-                weight = scratch_of(r);
-                s.row_term = whole;
-            }
-            outer_block(&s, at_map(r, 0, &o->dy) + k, weight, at_map(r, 0, &o->dx) + i,
-                        gate ? at_map(r, 0, &o->x) + i : NULL, r->slots, whole);
-        }
+        if (pack)
+            pack_columns(weight, o->inputs, s.terms, columns, scratch_of(r));
+        outer_block(s, at_map(r, 0, &o->dy) + k, pack ? scratch_of(r) : weight,
+                    at_map(r, 0, &o->dx) + inputs.first,
+                    k + s.terms == o->outputs ? gate : NULL, r->slots, whole, pack);
     }
 }

@@ -15,23 +15,23 @@ static const int dot_outputs[] = {0, 8, 6, 4, 3};
 /* Sums over some neighbouring inputs. */
 typedef struct {
     ptrdiff_t x_row, y_row;                 /* from sample to sample */
-    ptrdiff_t weight_row, weight_step;      /* from output to output, from vector to vector */
+    ptrdiff_t weight_row;                   /* from output to output */
     ptrdiff_t inputs;
     int first, last, relu;                  /* whether they are the first, or last, of all */
 } dots;
 
-/* sum[n, k] += x[n] * weight[k] for one vector of inputs */
+/* sum[n, k] += x[n] * weight[k] for `count` inputs from the i-th on: LANES if `whole` */
 INLINE void add_products(
-    const dots *d, const float *x, const float *const *weight, ptrdiff_t at, ptrdiff_t count,
+    const dots *d, const float *x, const float *const *weight, ptrdiff_t i, ptrdiff_t count,
     vec *sum, const int samples, const int outputs, const int whole)
 {
     vec factor[DOT_OUTPUTS];
     UNROLL
     for (int k = 0; k < outputs; k++)
-        factor[k] = whole ? load_loose(weight[k] + at) : load_some(weight[k] + at, count);
+        factor[k] = whole ? load_loose(weight[k] + i) : load_some(weight[k] + i, count);
     UNROLL
     for (int n = 0; n < samples; n++) {
-        const float *from = x + n * d->x_row;
+        const float *from = x + n * d->x_row + i;
         const vec value = whole ? load_loose(from) : load_some(from, count);
         UNROLL
         for (int k = 0; k < outputs; k++)
@@ -61,14 +61,12 @@ INLINE void dot_tile(
     for (int i = samples * outputs; i % LANES; i++)
         sum[i] = splat(0.0f);
     /* 2. One step: `samples` vectors of x, each used for `outputs` sums. */
-    ptrdiff_t i = 0, at = 0;
+    ptrdiff_t i = 0;
     _Pragma("GCC unroll 2")
-    for (; i + LANES <= d->inputs; i += LANES) {
-        add_products(d, x + i, row, at, LANES, sum, samples, outputs, 1);
-        at += d->weight_step;
-    }
+    for (; i + LANES <= d->inputs; i += LANES)
+        add_products(d, x, row, i, LANES, sum, samples, outputs, 1);
     if (i < d->inputs)
-        add_products(d, x + i, row, at, d->inputs - i, sum, samples, outputs, 0);
+        add_products(d, x, row, i, d->inputs - i, sum, samples, outputs, 0);
     if (!d->last) {
         UNROLL
         for (int n = 0; n < samples; n++) {
@@ -111,47 +109,20 @@ DOT_TILES(DOT_TILE)
 #define DOT_ENTRY(N, K) [N][K] = dot_tile_##N##_##K,
 static dot_function *const dot_tiles[DOT_SAMPLES + 1][DOT_OUTPUTS + 1] = {DOT_TILES(DOT_ENTRY)};
 
-/* Some rows of the weight, vector by vector, so that they lie together in the nearest cache. */
-static void pack_rows(
-    const float *weight, ptrdiff_t weight_row, ptrdiff_t rows, ptrdiff_t inputs,
-    float *panel)                           /* [vector][rows][LANES] */
-{
-    for (ptrdiff_t k = 0; k < rows; k++) {
-        const float *row = weight + k * weight_row;
-        float *out = panel + k * LANES;
-        ptrdiff_t i = 0;
-        for (; i + LANES <= inputs; i += LANES) {
-            store(out, load_loose(row + i));
-            out += rows * LANES;
-        }
-        if (i < inputs)
-            store(out, load_some(row + i, inputs - i));
-    }
-}
-
-/* Some samples and outputs. A few rows of the weight stay near while all samples pass by. */
+/* Some samples and outputs. A few rows of the weight stay in the nearest cache while all samples
+ * pass by, so memory delivers each weight once. */
 static void dot_block(
-    dots d, const float *x, const float *weight, const float *bias, float *scratch, float *y,
+    const dots *d, const float *x, const float *weight, const float *bias, float *sums, float *y,
     ptrdiff_t samples, ptrdiff_t outputs)
 {
-    float *panel = scratch, *sums = scratch + DOT_OUTPUTS * ROWS_BLOCK;
-    const ptrdiff_t weight_row = d.weight_row;
-    const int pack = samples > FEW_SAMPLES;
     const int most = dot_outputs[next_part(samples, DOT_SAMPLES)];
     for (ptrdiff_t k = 0; k < outputs;) {
         const int tile_outputs = next_part(outputs - k, most);
-        const float *rows = weight + k * weight_row;
-        d.weight_step = LANES;
-        if (pack) {
-            pack_rows(rows, weight_row, tile_outputs, d.inputs, panel);
-            rows = panel;
-            d.weight_row = LANES;
-            d.weight_step = tile_outputs * LANES;
-        }
         for (ptrdiff_t n = 0; n < samples;) {
             const int tile_samples = next_part(samples - n, DOT_SAMPLES);
             dot_tiles[tile_samples][tile_outputs](
-                &d, x + n * d.x_row, rows, bias ? bias + k : NULL, sums, y + n * d.y_row + k);
+                d, x + n * d->x_row, weight + k * d->weight_row, bias ? bias + k : NULL, sums,
+                y + n * d->y_row + k);
             sums += tile_samples * tile_outputs * LANES;
             n += tile_samples;
         }
@@ -173,7 +144,7 @@ static void forward_block(
             .weight_row = inputs, .inputs = smaller(part.end * LANES, inputs) - i,
             .first = block == 0, .last = block == blocks - 1, .relu = o->relu,
         };
-        dot_block(d, at_map(r, slot, &o->x) + i, o->weight + outputs.first * inputs + i,
+        dot_block(&d, at_map(r, slot, &o->x) + i, o->weight + outputs.first * inputs + i,
                   o->bias ? o->bias + outputs.first : NULL, scratch_of(r),
                   at_map(r, slot, &o->y) + outputs.first, samples, outputs.end - outputs.first);
     }
