@@ -14,6 +14,9 @@
 #include "rows_backward.c"
 #include "rows_forward.c"
 #include "tiles.c"
+#include "winograd.c"
+#include "winograd_products.c"
+#include "winograd_tiles.c"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -70,6 +73,12 @@ static const named_pass passes[] = {
     PASS(channel_batchnorm_backward)
     PASS(channel_dropout_forward)
     PASS(channel_dropout_backward)
+    PASS(winograd_pack_forward)
+    PASS(winograd_pack_backward)
+    PASS(winograd_forward)
+    PASS(winograd_backward_input)
+    PASS(winograd_backward_weight)
+    PASS(winograd_sum_partials)
     {NULL, NULL},
 };
 

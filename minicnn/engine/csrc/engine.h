@@ -134,6 +134,10 @@ enum {
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
     ROWS_SCRATCH = 16 * (ROWS_BLOCK + ROWS_SAMPLES * ROWS_OUTPUTS),     /* and what it takes */
+    WINOGRAD_PANEL = 2,                     /* vectors of outputs computed side by side */
+    WINOGRAD_FLOATS = 256 * 1024,           /* of scratch memory for a block of tiles, */
+    WINOGRAD_MOST_TILES = 128,              /* which has at most and at least so many */
+    WINOGRAD_FEWEST_TILES = 14,
 };
 
 /* The table of the best instruction set of this machine, or of the one called `name` (NULL:
