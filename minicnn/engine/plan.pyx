@@ -92,6 +92,10 @@ cdef extern from "csrc/engine.h" nogil:
         ROWS_OUTPUTS
         ROWS_INPUTS
         ROWS_SCRATCH
+        WINOGRAD_PANEL
+        WINOGRAD_FLOATS
+        WINOGRAD_MOST_TILES
+        WINOGRAD_FEWEST_TILES
 
     const kernel_table* choose_kernels(const char* name)
     pass_function find_pass(const kernel_table* kernels, const char* name)
@@ -136,8 +140,15 @@ BLOCKS = {
     "channel_sum_partials": table.lanes,
     "channel_batchnorm_combine": table.lanes,
     "channel_batchnorm_gradient_combine": table.lanes,
+    "winograd_pack_forward": table.lanes,
+    "winograd_pack_backward": table.lanes,
+    "winograd_sum_partials": table.lanes,
 }
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
+WINOGRAD = {
+    "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
+    "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
+}
 ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
 
 

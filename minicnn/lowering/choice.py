@@ -9,11 +9,12 @@ different orders.
 import math
 
 from ..engine import LANES
-from .channels import planes, suits
+from .channels import planes, suits, suits_winograd
 from .nodes import Node, convolution
 
 CACHE = 2**18  # floats of a slot's largest map that leave the second-level cache to others
 CROWDED = 1.5  # what a map beyond that costs, as a factor
+FEWER = 0.5  # what is left of a convolution's cost with the Winograd kernels
 ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
 
 
@@ -49,7 +50,8 @@ def channels_cost(node: Node) -> float:
     inputs, outputs = node.x.shape[0], node.y.shape[0]
     if node.kind == "conv":
         area = math.prod(node.y.shape[1:]) * math.prod(convolution(node).kernel)
-        return area * (2.0 * inputs * planes(outputs) + planes(inputs) * outputs)
+        cost = area * (2.0 * inputs * planes(outputs) + planes(inputs) * outputs)
+        return cost * FEWER if suits_winograd(node, training=True) else cost
     if node.kind == "linear":
         return 3.0 * planes(math.prod(node.x_shape)) * outputs
     return 4.0 * planes(inputs) * math.prod(node.x.shape[1:])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import LANES, Plan, engine_enabled
+from ..engine import LANES, Plan, engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Dropout, Layer
 from ..layers.base import FloatArray, Shape, in_inference
 from ..threads import get_num_threads
@@ -122,7 +122,7 @@ class PassCache:
         if None in kinds:
             return None
         across = ACROSS or best_lanes(make_nodes(layers, shape, training), len(x), training)
-        key = (shape, training, across, id(values), *kinds)
+        key = (shape, training, across, winograd_enabled(), id(values), *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:

@@ -75,9 +75,9 @@ static const named_pass passes[] = {
     PASS(channel_dropout_backward)
     PASS(winograd_pack_forward)
     PASS(winograd_pack_backward)
-    PASS(winograd_forward)
-    PASS(winograd_backward_input)
-    PASS(winograd_backward_weight)
+    PASS(winograd_conv_forward)
+    PASS(winograd_conv_backward_input)
+    PASS(winograd_conv_backward_weight)
     PASS(winograd_sum_partials)
     {NULL, NULL},
 };

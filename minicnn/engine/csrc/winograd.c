@@ -131,7 +131,7 @@ static void convolve(const convolution *s, const op *o, const run *r, ptrdiff_t 
     }
 }
 
-void NAMED(winograd_forward)(const op *o, const run *r, ptrdiff_t slot)
+void NAMED(winograd_conv_forward)(const op *o, const run *r, ptrdiff_t slot)
 {
     const convolution s = {
         .x = &o->x, .y = &o->y, .pad_h = o->pad_h, .pad_w = o->pad_w,
@@ -143,7 +143,7 @@ void NAMED(winograd_forward)(const op *o, const run *r, ptrdiff_t slot)
 
 /* --- 3. backward: dx -------------------------------------------------------------------------------- */
 
-void NAMED(winograd_backward_input)(const op *o, const run *r, ptrdiff_t slot)
+void NAMED(winograd_conv_backward_input)(const op *o, const run *r, ptrdiff_t slot)
 {
     const convolution s = {
         .x = &o->dy, .y = &o->dx, .gate = o->gate ? &o->x : NULL,
@@ -215,7 +215,7 @@ static void add_block_gradients(
     }
 }
 
-void NAMED(winograd_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
+void NAMED(winograd_conv_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
 {
     const ptrdiff_t all = NAMED(tiles_of_call)(o, r, &o->dy, slot), item = item_of(r, slot);
     float *dweight = r->partials + item * r->partial_stride + o->partial;
