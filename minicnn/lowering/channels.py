@@ -122,7 +122,7 @@ def fill(node: Node, memory: Memory) -> None:
 def join_pools(nodes: list[Node]) -> None:
     """Let convolutions do the pooling behind them where windows lie side by side in the map."""
     for node, after in pairwise(nodes):
-        if node.kind != "conv" or after.kind != "max_pool":
+        if node.kind != "conv" or node.op.winograd or after.kind != "max_pool":
             continue
         high, wide, down, right, top, left = after.layer.windows()
         inside = after.y.shape[1] * high <= node.y.shape[1]
