@@ -1,17 +1,23 @@
 """How much Winograd's method rounds: the tables of docs/numerics.md.
 
-    python benchmarks/winograd_accuracy.py
+    python benchmarks/winograd_accuracy.py [--mnist FOLDER]
 
 Against PyTorch in float64, beside the engine's direct sums and PyTorch in float32: a layer's output
 and weight gradient for several numbers of channels and kinds of data, and the output of whole nets
 of several depths. dx is the same computation as the output, on gradients. An error is the root of
-the mean square, relative to that of the truth; the largest error is relative to the same.
+the mean square, relative to that of the truth; the largest error is relative to the same. With
+--mnist, the same net is also trained both ways from several seeds.
 """
+
+import argparse
+import statistics
 
 import numpy as np
 import torch
 
 import minicnn as mc
+from minicnn.data.dataset import Dataset
+from minicnn.data.idx import load_mnist
 from minicnn.lowering import passes
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -97,7 +103,44 @@ def deep_net(depth: int):
     return make
 
 
+def pictures(data: Dataset, which: np.ndarray) -> Pair:
+    x = data.images[which].reshape(-1, 1, 28, 28)
+    return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x, data.labels[which]
+
+
+def train(folder: str, seed: int, winograd: bool, samples: int = 20_000) -> tuple[float, float]:
+    """Mean loss of the last 50 steps of an epoch, and test accuracy."""
+    mc.set_winograd(winograd)
+    train_set, test_set = (load_mnist(folder, split) for split in ("train", "test"))
+    layers: list[mc.Layer] = []
+    for inputs, outputs in ((1, 16), (16, 32), (32, 32)):
+        layers += [mc.Conv2d(inputs, outputs, 3, padding=1), mc.BatchNorm2d(outputs), mc.ReLU(),
+                   mc.MaxPool2d(2)]  # fmt: skip
+    net = mc.Sequential(*layers, mc.Linear(None, 10), seed=seed).build((1, 28, 28))
+    optimizer = mc.SGD(net.parameters(), 0.05, momentum=0.9)
+    losses = []
+    order = np.random.default_rng(seed).permutation(len(train_set.labels))[:samples]
+    for first in range(0, samples - 63, 64):
+        x, labels = pictures(train_set, order[first : first + 64])
+        losses.append(net.train_step(x, labels, mc.CrossEntropyLoss(), optimizer))
+    x, labels = pictures(test_set, np.arange(len(test_set.labels)))
+    return statistics.mean(losses[-50:]), float(np.mean(net.predict(x) == labels))
+
+
+def compare_training(folder: str, seeds: int = 4) -> None:
+    print("| seed | loss: Winograd | loss: direct | accuracy: Winograd | accuracy: direct |")
+    print("|---" * 5 + "|")
+    for seed in range(seeds):
+        (loss, accuracy), (other_loss, other) = (train(folder, seed, w) for w in (True, False))
+        print(
+            f"| {seed} | {loss:.4f} | {other_loss:.4f} | {accuracy:.2%} | {other:.2%} |", flush=True
+        )
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--mnist", metavar="FOLDER")
+    folder = parser.parse_args().mnist
     passes.ACROSS = "channels"
     heads = [f"{what}: {way}" for what in ("output", "dweight") for way in WAYS]
     print("| data | " + " | ".join(heads) + " |")
@@ -108,6 +151,8 @@ def main() -> None:
         report(f"64 channels, {kind}", one_layer(64, 16, kind))
     for depth in (1, 2, 4, 8, 16):
         report(f"{depth} layers with ReLU", deep_net(depth))
+    if folder:
+        compare_training(folder)
 
 
 if __name__ == "__main__":
