@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ..engine import engine_enabled
+from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Layer
 from ..layers.base import FloatArray
 from ..layers.mode import in_inference
@@ -52,7 +52,7 @@ class PassCache:
         if None in kinds:
             return None
         across = best_lanes(make_nodes(layers, shape, training), len(x), training)
-        key = (shape, training, across, id(values), *kinds)
+        key = (shape, training, across, winograd_enabled(), id(values), *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:

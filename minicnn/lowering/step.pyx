@@ -17,7 +17,7 @@ from minicnn.engine.plan cimport ADAM, BYTE_BLOCK, SGD, UPDATE_BLOCK, Plan, c_tr
 from minicnn.lowering.watched cimport Statistics, Watched
 
 from ..arrays import as_float32, as_labels
-from ..engine import engine_enabled
+from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Dropout
 from ..layers.mode import in_inference
 from ..losses import CrossEntropyLoss
@@ -61,12 +61,14 @@ cdef class TrainingStep:
     cdef uint8_t[::1] right
     cdef float[::1] scaled, values, gradients
     cdef object class_weight, state     # as last seen
+    cdef bint winograd
     cdef float[::1] class_weights, state0, state1
 
     def __init__(self, chains, layers, passes, optimizer, shape, lock):
         cdef Py_ssize_t batch = shape[0], classes = passes.output_shape[0]
         self.plan, self.optimizer, self.shape = passes.plan, optimizer, shape
         self.shared = passes.is_worth_sharing(batch)
+        self.winograd = winograd_enabled()
         self.watched = Watched(chains, layers, optimizer.parameters)
         self.acquire, self.release = lock.acquire, lock.release
         self.dropouts = [(i, layer) for i, layer in passes.varying if isinstance(layer, Dropout)]
@@ -96,7 +98,7 @@ cdef class TrainingStep:
     def serves(self, optimizer):
         """Whether this still is the step of the model, as it is now, with that optimizer."""
         return optimizer is self.optimizer and self.watched.unchanged() \
-            and not is_overridden(optimizer)
+            and winograd_enabled() == self.winograd and not is_overridden(optimizer)
 
     def run(self, x, y, loss_fn, clip_norm):
         """Make the step.
