@@ -1,13 +1,25 @@
 """The parts of benchmarks/compare.py that decide: arithmetic, targets, turns, parsing."""
 
+import gzip
 import sys
 from types import SimpleNamespace
 
 import compare
 import numpy as np
 import pytest
-from comparison import load, machine, memory, steps, tables, targets, tasks, turns, worker
-from comparison.end_to_end import GOAL, Result, summary
+from comparison import (
+    load,
+    machine,
+    memory,
+    minicnn_side,
+    steps,
+    tables,
+    targets,
+    tasks,
+    turns,
+    worker,
+)
+from comparison.end_to_end import GOAL, Result, learn, summary
 from comparison.modes import MODES, OURS, missing_packages, peers
 from comparison.recipe import Recipe
 from comparison.steps import Row
@@ -110,6 +122,7 @@ def test_row_measured_beside_busy_programs_decides_nothing():
     mark = steps.heads(names, training=True).index("")
     assert steps.cells(quiet, names, 100.0)[mark] == "ok"
     assert steps.cells(busy, names, 100.0)[mark] == "?"
+    assert steps.cells(busy._replace(threads=1), names, 100.0)[mark] == ""
 
 
 def test_end_to_end_summary_needs_every_run_at_the_goal():
@@ -221,9 +234,9 @@ def test_contender_goes_on_with_its_fastest_variant_and_names_the_failing_one(mo
     monkeypatch.setattr(worker, "turn", lambda work, _: took[id(work)])
     contender = Contender(OURS, 1)
     ready = contender.prepare(list(LENET), 0.1, ["slow", "broken", "fast"])
-    assert ready == {"variant": "fast", "failed": ["broken: KeyError: 'broken'"]}
+    assert ready == {"variant": "fast", "failed": [("broken", "KeyError: 'broken'")]}
     assert contender.run(0.1) == 0.001
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(worker.CannotRun, match="KeyError: 'broken'"):
         contender.prepare(list(LENET), 0.1, ["broken"])
 
 
@@ -275,6 +288,49 @@ def test_recipe_starting_weights_fit_the_model():
     assert weights["0.weight"].std() == pytest.approx(0.2 / 3**0.5, rel=0.2)
 
 
+@pytest.fixture
+def tiny_mnist(tmp_path):
+    """Four files in MNIST's format: 320 and 64 images, each class a bright column."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 320), ("t10k", 64)):
+        labels = generator.integers(0, 10, count).astype(np.uint8)
+        images = generator.integers(0, 60, (count, 28, 28)).astype(np.uint8)
+        images[np.arange(count), :, 2 * labels + 4] = 255
+        for kind, array, header in (("images-idx3", images, 16), ("labels-idx1", labels, 8)):
+            packed = gzip.compress(bytes(header) + array.tobytes())
+            (tmp_path / f"{split}-{kind}-ubyte.gz").write_bytes(packed)
+    return tmp_path
+
+
+def test_minicnn_following_the_recipe_stops_at_the_goal(tiny_mnist):
+    found = learn(minicnn_side, str(tiny_mnist), seed=0, variant="", epochs=20, samples=320)
+    assert len(found["accuracies"]) < 20 and found["accuracies"][-1] >= GOAL
+    assert all(accuracy < GOAL for accuracy in found["accuracies"][:-1])
+
+
+def weights_after_four_steps(side, variant):
+    recipe = Recipe(0)
+    learner = side.Learner(recipe, variant)
+    learner.begin()
+    x, y = learner.data(*tasks.random_batch(LENET))
+    for step in range(4):
+        learner.step(x, y, recipe.learning_rate(step, 8))
+    return {name: np.asarray(values) for name, values in learner.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("variant", ["NCHW", "NHWC"])
+def test_torch_following_the_recipe_moves_the_weights_as_minicnn_does(variant):
+    pytest.importorskip("torch")
+    from comparison import torch_side
+
+    ours = weights_after_four_steps(minicnn_side, "")
+    theirs = weights_after_four_steps(torch_side, variant)
+    for name, values in Recipe(0).starting_weights().items():
+        moved = np.abs(ours[name] - values).max()
+        # Rounding of both, magnified by four steps, against how far the weights went.
+        np.testing.assert_allclose(theirs[name], ours[name], atol=1e-3 * moved)
+
+
 # --- the command --------------------------------------------------------------------------------
 
 
@@ -323,6 +379,15 @@ def test_markdown_table_has_a_rule_below_its_head():
     )
 
 
+def test_memory_of_a_step_grows_with_its_batch():
+    if not memory.CLEAR.exists():
+        pytest.skip("the system keeps no books of memory in /proc")
+    np.ones(50_000_000, np.float32).sum()  # a peak before, which is not the step's
+    small, large = (memory.measure(minicnn_side, Task("lenet", n), "") for n in (16, 1024))
+    assert small < 100
+    assert large > small + 10  # the images alone are 3 MiB, their first maps 18
+
+
 # --- the peers run the same networks ------------------------------------------------------------
 
 
@@ -341,6 +406,19 @@ def test_onnx_graph_gives_the_answers_of_minicnn_with_the_same_weights(net):
     x, _ = tasks.random_batch(task)
     (answers,) = onnx_side.session(task).run(None, {"x": x})
     np.testing.assert_allclose(model.logits(x), answers, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("variant", ["NCHW", "NHWC", "NHWC bf16"])
+def test_torch_work_in_every_uncompiled_variant_runs(variant, training):
+    pytest.importorskip("torch")
+    from comparison import torch_side
+
+    work = torch_side.work(Task("lenet", 2, training), variant)
+    try:
+        assert worker.run(work, 2) > 0
+    finally:
+        torch_side.standing.close()
 
 
 @pytest.mark.slow

@@ -103,6 +103,12 @@ def wanted(task: Task) -> str:
     return ", ".join(f"{name}{part:g}×" for name, part in pairs if part is not None)
 
 
+def mark(row: Row, found: dict[str, float]) -> str:
+    """The verdict, or "?" where other programs were too busy for one."""
+    decided = verdict(row.task, found, row.threads)
+    return "?" if decided and row.disturbed else decided
+
+
 def cells(row: Row, names: list[str], probe: float) -> list[str]:
     """One line of the table."""
     found = ratios(row.times)
@@ -121,7 +127,7 @@ def cells(row: Row, names: list[str], probe: float) -> list[str]:
     times = [milliseconds(row.median(name)) if name in row.times else "–" for name in names]
     return [
         row.task.name, milliseconds(row.median(OURS.name)), *times, *compared,
-        wanted(row.task), "?" if row.disturbed else verdict(row.task, found, row.threads),
+        wanted(row.task), mark(row, found),
         f"{row.peak_share(probe):.0%}", f"{row.others:.0%}",
     ]  # fmt: skip
 

@@ -154,8 +154,8 @@ def prepare(
         found.failures[name] = str(error)
         return False
     found.variants[name] = ready["variant"]
-    for failure in ready["failed"]:
-        found.failures[f"{name}, one variant"] = failure
+    for variant, why in ready["failed"]:
+        found.failures[f"{name} ({variant})"] = why
     return True
 
 

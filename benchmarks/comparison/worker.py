@@ -45,6 +45,10 @@ def turn(work: Work, seconds: float) -> float:
     return run(work, max(1, round(seconds / max(estimate, 1e-6))))
 
 
+class CannotRun(Exception):
+    """No variant of the mode can do the task; the message says why."""
+
+
 class Contender:
     """The one mode that this process runs."""
 
@@ -60,17 +64,17 @@ class Contender:
         self.work = None  # frees the last one's memory
         self.side.forget()
         found: list[tuple[float, str, Work]] = []
-        failed = []
+        failed: dict[str, str] = {}
         for variant in variants or self.mode.variants:
             try:
                 work = self.side.work(Task(*task), variant)
                 found.append((min(turn(work, seconds) for _ in range(3)), variant, work))
             except Exception as error:
-                failed.append(f"{variant}: {reason(error)}")
+                failed[variant] = reason(error)
         if not found:
-            raise RuntimeError("; ".join(failed))
+            raise CannotRun("; ".join(dict.fromkeys(failed.values())))
         _, variant, self.work = min(found, key=lambda entry: entry[0])
-        return {"variant": variant, "failed": failed}
+        return {"variant": variant, "failed": list(failed.items())}
 
     def run(self, seconds: float) -> float:
         """One turn of the work that was prepared."""
@@ -90,6 +94,8 @@ class Contender:
 
 def reason(error: BaseException) -> str:
     """The error as one short line."""
+    if isinstance(error, CannotRun):
+        return str(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:200]
 
