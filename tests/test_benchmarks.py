@@ -154,7 +154,8 @@ def test_process_ticks_survive_a_name_with_spaces_and_brackets():
 
 
 def test_others_share_is_busy_time_that_no_contender_used():
-    assert load.others(clock(100, 50, 20), clock(300, 200, 140)) == pytest.approx(0.15)
+    theirs = 150 - 120 - load.ROUNDING
+    assert load.others(clock(100, 50, 20), clock(300, 200, 140)) == pytest.approx(theirs / 200)
     assert load.others(clock(100, 50, 20), clock(300, 100, 140)) == 0.0
     assert load.others(None, clock(1, 1, 1)) == 0.0
 

@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple, Self
 
+PROC = Path("/proc")
 QUIET = 0.05  # of all CPU time; up to this share of others, a round counts
 IDLE_FIELDS = (3, 4)  # idle and waiting for a disk, in the first line of /proc/stat
+ROUNDING = 2  # ticks by which the two kinds of books may differ
 GUEST = 8  # from this field on, /proc/stat counts again what is in the fields before
 
 
@@ -22,11 +24,11 @@ class Clock(NamedTuple):
     own: int
 
     @classmethod
-    def now(cls, pids: list[int], root: Path = Path("/proc")) -> Self | None:
+    def now(cls, pids: list[int]) -> Self | None:
         """None where the system keeps no such books."""
         try:
-            total, busy = machine_ticks((root / "stat").read_text())
-            own = sum(process_ticks((root / str(pid) / "stat").read_text()) for pid in pids)
+            total, busy = machine_ticks((PROC / "stat").read_text())
+            own = sum(process_ticks((PROC / str(pid) / "stat").read_text()) for pid in pids)
         except (OSError, ValueError, IndexError):
             return None
         return cls(total, busy, own)
@@ -48,7 +50,7 @@ def others(before: Clock | None, after: Clock | None) -> float:
     """The share of all CPU time that other programs took; 0 where nobody knows."""
     if before is None or after is None or after.total <= before.total:
         return 0.0
-    theirs = (after.busy - before.busy) - (after.own - before.own)
+    theirs = (after.busy - before.busy) - (after.own - before.own) - ROUNDING
     return max(0.0, theirs / (after.total - before.total))
 
 

@@ -51,6 +51,6 @@ def growth(rows: list[Row]) -> list[Growth]:
 
 
 def scaling(series: list[list[Task]], threads: int, settings: Settings) -> list[Growth]:
-    """Every series in one run; no peers."""
-    alone = settings._replace(modes=[OURS.name])
+    """Every series in one run; no peers, so turns are long enough to see who else is busy."""
+    alone = settings._replace(modes=[OURS.name], seconds=4 * settings.seconds)
     return [entry for tasks in series for entry in growth(measure(tasks, threads, alone))]
