@@ -40,6 +40,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--threads", nargs="+", type=positive, default=[1, 2], metavar="N")
     add("--rounds", type=positive, default=9)
     add("--turn", type=float, default=0.05, metavar="SECONDS", help="length of a turn")
+    add("--wait", type=float, default=0, metavar="SECONDS", help="a row waits for a quiet machine")
     add("--mnist", type=Path, default=default_mnist(), metavar="FOLDER", help="four IDX files")
     add("--seeds", type=positive, default=3, help="runs of each library on MNIST")
     add("--quick", action="store_true", help="few rows, one thread count, two short rounds")
@@ -70,7 +71,7 @@ class Report:
     def __init__(self, args: argparse.Namespace):
         self.args = args
         self.settings = Settings(
-            args.modes, args.rounds, args.turn, QUICK_VARIANTS if args.quick else {}
+            args.modes, args.rounds, args.turn, QUICK_VARIANTS if args.quick else {}, args.wait
         )
         self.data: dict[str, Any] = {"machine": machine.facts()}
         self.probe = self.data["machine"]["probe_before"]

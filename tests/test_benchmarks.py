@@ -195,7 +195,8 @@ def shares(monkeypatch):
     """What others took of each round, to be filled; quiet from there on."""
     left = []
     monkeypatch.setattr(turns, "SETTLE", 0)
-    monkeypatch.setattr(turns, "others", lambda *_: left.pop(0) if left else 0.0)
+    for module in (turns, load):
+        monkeypatch.setattr(module, "others", lambda *_: left.pop(0) if left else 0.0)
     return left
 
 
@@ -218,6 +219,17 @@ def test_turns_on_a_machine_never_quiet_end_and_keep_the_quietest(shares):
     log = []
     found = turns.take_turns([Pretended("a", log)], LENET, 2, 0.1, {})
     assert len(log) == 2 * turns.PERSISTENCE and found.others == 0.6
+
+
+def test_turns_wait_for_a_quiet_machine_as_long_as_they_may(shares, monkeypatch):
+    monkeypatch.setattr(load, "SAMPLE", 0.001)
+    shares += [0.5, 0.5, 0.5]
+    log = []
+    found = turns.take_turns([Pretended("a", log)], LENET, 1, 0.1, {}, wait=60.0)
+    assert len(log) == 1 and found.others == 0.0
+
+    shares += [0.5] * 1000
+    assert 0.01 <= load.wait_until_quiet([], 0.01) < 1.0
 
 
 def test_turns_go_on_without_a_contender_that_fails(shares):

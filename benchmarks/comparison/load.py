@@ -6,10 +6,12 @@ rounds in which others were busy are repeated, and figures from a busy machine d
 """
 
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple, Self
 
 PROC = Path("/proc")
+SAMPLE = 0.5  # seconds, to see whether anybody is busy
 QUIET = 0.05  # of all CPU time; up to this share of others, a round counts
 IDLE_FIELDS = (3, 4)  # idle and waiting for a disk, in the first line of /proc/stat
 ROUNDING = 2  # ticks by which the two kinds of books may differ
@@ -57,3 +59,14 @@ def others(before: Clock | None, after: Clock | None) -> float:
 def clock(pids: list[int]) -> Clock | None:
     """For `others`: these processes and this one are not other programs."""
     return Clock.now([*pids, os.getpid()])
+
+
+def wait_until_quiet(pids: list[int], seconds: float) -> float:
+    """Sleep until others are quiet for SAMPLE seconds, `seconds` at most; says how long it was."""
+    start = time.monotonic()
+    while (waited := time.monotonic() - start) < seconds:
+        before = clock(pids)
+        time.sleep(SAMPLE)
+        if others(before, clock(pids)) <= QUIET:
+            return time.monotonic() - start
+    return waited

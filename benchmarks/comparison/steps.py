@@ -22,6 +22,7 @@ class Settings(NamedTuple):
     rounds: int
     seconds: float  # of a turn
     variants: dict[str, list[str]]  # where not all of a mode's are to be tried
+    wait: float = 0.0  # seconds a row may wait for other programs to stop
 
 
 class Row(NamedTuple):
@@ -70,8 +71,9 @@ def measure(tasks: list[Task], threads: int, settings: Settings) -> list[Row]:
             kind = "training" if task.training else "answers"
             print(f"{kind} {task.name}, threads {threads} …", file=sys.stderr, flush=True)
             found = take_turns(
-                processes, task, settings.rounds, settings.seconds, settings.variants
-            )
+                processes, task, settings.rounds, settings.seconds, settings.variants,
+                settings.wait,
+            )  # fmt: skip
             if OURS.name not in found.times:
                 raise RuntimeError(f"minicnn did not finish {task.name}: {found.failures}")
             rows.append(Row(task, threads, *found))

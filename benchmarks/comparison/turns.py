@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from .load import QUIET, clock, others
+from .load import QUIET, clock, others, wait_until_quiet
 from .modes import NOT_INHERITED, Mode, environment
 from .tasks import Task
 
@@ -109,16 +109,20 @@ def take_turns(
     rounds: int,
     seconds: float,
     variants: dict[str, list[str]],
+    wait: float = 0.0,
 ) -> Found:
     """Let all contenders do `task`, `rounds` times, in turns of about `seconds` each.
 
-    While other programs are busy there are more rounds, and the quietest ones count.
+    While other programs are busy there are more rounds, and the quietest ones count. For all of
+    them together, up to `wait` seconds are spent on waiting for the others to stop.
     """
     found = Found({}, {}, {}, 0.0)
+    wait -= wait_until_quiet([process.process.pid for process in processes], wait)
     ready = [process for process in processes if prepare(process, task, seconds, variants, found)]
     pids = [process.process.pid for process in ready]
     lines: list[tuple[float, dict[str, float]]] = []
     while len(lines) < PERSISTENCE * rounds and quiet(lines) < rounds and ready:
+        wait -= wait_until_quiet(pids, wait)
         before = clock(pids)
         try:
             line = one_round(ready, seconds)
