@@ -1,7 +1,8 @@
 """The networks that the benchmarks measure, once for each library, with the same shapes.
 
 Each entry of NETS is a list of plain layer descriptions; `minicnn_model` and `torch_model` turn
-one into a model. So a network is written down once and both libraries train the same one.
+one into a model, `comparison/jax_side.py` and `comparison/onnx_side.py` do the same for JAX and
+onnxruntime. So a network is written down once and all libraries run the same one.
 """
 
 from typing import Any, NamedTuple
@@ -46,6 +47,13 @@ SEED = [
     ("conv", 64, 128, 3, 2, 0), ("relu",), ("flatten",), ("linear", 4608, 3),
 ]  # fmt: skip
 
+
+def deep(layers: int) -> list[Description]:
+    """That many 3×3 convolutions of the same size, to see what depth costs."""
+    convolutions = [("conv", 32, 32, 3, 1, 1), ("relu",)] * layers
+    return [*convolutions, ("flatten",), ("linear", 32 * 16 * 16, 10)]
+
+
 NETS: dict[str, tuple[tuple[int, int, int], list[Description]]] = {
     "digits": ((1, 8, 8), [("flatten",), ("linear", 64, 10)]),
     "mlp": ((1, 28, 28), [("flatten",), ("linear", 784, 128), ("relu",), ("linear", 128, 10)]),
@@ -53,12 +61,19 @@ NETS: dict[str, tuple[tuple[int, int, int], list[Description]]] = {
     "mnist-example": ((1, 28, 28), MNIST_EXAMPLE),
     "cifar": ((3, 32, 32), CIFAR),
     "seed": ((3, 224, 224), SEED),
+    **{f"deep-{layers}": ((32, 16, 16), deep(layers)) for layers in (4, 8, 16)},
 }
 
 ROWS = [
     Row("digits", 32), Row("mlp", 64), Row("lenet", 1), Row("lenet", 8), Row("lenet", 64),
     Row("mnist-example", 64), Row("cifar", 64), Row("seed", 4), Row("seed", 32),
 ]  # fmt: skip
+
+
+def conv_sizes(size: tuple[int, int], kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    """Height and width behind a convolution or a pool."""
+    height, width = ((side + 2 * padding - kernel) // stride + 1 for side in size)
+    return height, width
 
 
 def class_count(net: str) -> int:
@@ -69,7 +84,7 @@ def class_count(net: str) -> int:
 def minicnn_model(net: str) -> Any:
     import minicnn as mc
 
-    make = {
+    make: dict[str, Any] = {
         "conv": lambda i, o, k, s, p: mc.Conv2d(i, o, k, stride=s, padding=p),
         "linear": mc.Linear, "batchnorm": mc.BatchNorm2d, "relu": mc.ReLU,
         "maxpool": mc.MaxPool2d, "dropout": mc.Dropout, "flatten": mc.Flatten,
@@ -80,7 +95,7 @@ def minicnn_model(net: str) -> Any:
 def torch_model(net: str) -> Any:
     from torch import nn
 
-    make = {
+    make: dict[str, Any] = {
         "conv": lambda i, o, k, s, p: nn.Conv2d(i, o, k, stride=s, padding=p),
         "linear": nn.Linear, "batchnorm": nn.BatchNorm2d, "relu": nn.ReLU,
         "maxpool": nn.MaxPool2d, "dropout": nn.Dropout, "flatten": nn.Flatten,

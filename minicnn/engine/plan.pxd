@@ -157,7 +157,6 @@ cdef class Plan:
     cdef const Py_ssize_t* offsets(self, numbers)
     cdef float* floats(self, given)
     cdef float* zeros(self, Py_ssize_t count)
-    cdef double* doubles(self, double[::1] array)
     cdef Stages make_stages(self, given)
     cdef check_index(self, Py_ssize_t index)
     cpdef set_dropout(self, Py_ssize_t index, double p, uint64_t seed, uint64_t step,

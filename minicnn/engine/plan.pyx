@@ -182,7 +182,7 @@ cdef class Plan:
         op.running_mean = self.floats(operation.running_mean)
         op.running_var = self.floats(operation.running_var)
         if operation.running_mean is not None:
-            op.statistics = self.doubles(aligned_doubles(4 * op.x.channels * table.lanes))
+            op.statistics = <double*>self.zeros(2 * 4 * op.x.channels * table.lanes)
 
     cdef c_map c_map_of(self, m):
         cdef c_map result = c_map(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -214,10 +214,6 @@ cdef class Plan:
         cdef float[::1] array = aligned_zeros(count)
         self.kept.append(array)
         return &array[0] if count else NULL
-
-    cdef double* doubles(self, double[::1] array):
-        self.kept.append(array)
-        return &array[0]
 
     cdef Stages make_stages(self, given):
         cdef Stages result = Stages()
@@ -265,15 +261,15 @@ cdef class Plan:
         cdef float[::1] arena = aligned_zeros(slots * self.run.slot_stride)
         cdef float[::1] partials = aligned_zeros(self.items(slots) * self.run.partial_stride)
         cdef float[::1] scratch = aligned_zeros(threads * self.run.scratch_stride)
-        cdef double[::1] sums
+        cdef float[::1] sums
         cdef list memory = [arena, partials, local, scratch]
         self.run.scratch = &scratch[0]
         self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
         for i, operation in enumerate(self.operations):
             if operation.running_mean is not None:
-                sums = aligned_doubles(slots * 2 * operation.x.channels * table.lanes)
+                sums = aligned_zeros(2 * slots * 2 * operation.x.channels * table.lanes)
                 memory.append(sums)
-                self.ops[<Py_ssize_t>i].sums = &sums[0]
+                self.ops[<Py_ssize_t>i].sums = <double*>&sums[0]
         self.kept = [k for k in self.kept if not isinstance(k, list)] + [memory]
         self.capacity, self.workers = slots, threads
 
@@ -346,15 +342,8 @@ cdef int raise_pending() except -1:
     return -1
 
 
-cdef double[::1] aligned_doubles(Py_ssize_t count):
-    """`count` zeros that start at a multiple of 128 bytes."""
-    block = np.zeros(count + 16)
-    cdef Py_ssize_t skip = -block.ctypes.data % 128 // 8
-    return block[skip:skip + count]
-
-
 cdef float[::1] aligned_zeros(Py_ssize_t count):
-    """`count` zeros (at least one) that start at a multiple of 64 bytes."""
-    block = np.zeros(count + 17, np.float32)
-    cdef Py_ssize_t skip = -block.ctypes.data % 64 // 4
+    """`count` zeros (at least one) that start at a multiple of 128 bytes."""
+    block = np.zeros(count + 33, np.float32)
+    cdef Py_ssize_t skip = -block.ctypes.data % 128 // 4
     return block[skip:skip + max(1, count)]
