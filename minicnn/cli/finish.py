@@ -11,8 +11,8 @@ from ..calibration import expected_calibration_error
 from ..training import History
 from .console import Console
 from .job import MONITOR, Job
-from .judging import calibrate
-from .reporting import judge, write_report
+from .judging import calibrate, judge
+from .reporting import write_report
 from .text import percent, plural
 
 
@@ -23,9 +23,8 @@ def finish(
 
     The test data are used here, once, and decide nothing.
     """
-    model = calibrate(folder, job.validation)
+    model, validation = calibrate(folder, job.validation)
     best = best_row(history)
-    validation = judge(model, "validation", job.validation)
     judged = [validation]
     if job.test is not None:
         judged.insert(0, judge(model, "test", job.test))
@@ -55,9 +54,8 @@ def report_stopped(job: Job, folder: runs.RunFolder) -> None:
     The test data stay unseen.
     """
     if folder.model.exists():
-        model = calibrate(folder, job.validation)
-        judged = [judge(model, "validation", job.validation)]
-        write_report(job, folder, model, judged, complete=False)
+        model, validation = calibrate(folder, job.validation)
+        write_report(job, folder, model, [validation], complete=False)
 
 
 def best_row(history: History) -> dict[str, Any]:

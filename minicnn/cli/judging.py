@@ -1,4 +1,4 @@
-"""How far probabilities can be believed: fitting the temperature, and saying what it changed."""
+"""What a model answers, and how far its probabilities can be believed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ..calibration import (
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
+    from ..report import Judged
     from ..runs import RunFolder
     from ..sequential import Sequential
 
@@ -22,14 +23,34 @@ SCORES = {
 }
 
 
-def calibrate(folder: "RunFolder", validation: "Dataset") -> "Sequential":
-    """The run's best model with a temperature fitted on its validation part, saved with it."""
+def calibrate(folder: "RunFolder", validation: "Dataset") -> "tuple[Sequential, Judged]":
+    """The run's best model with a temperature fitted on its validation part, saved with it.
+
+    Returns
+    -------
+    model : Sequential
+    judged : Judged
+        Its answers to the validation part.
+    """
     from ..model_file import load
 
     model = load(folder.model)
-    model.temperature = fit_temperature(model.logits(validation.images), validation.labels)
+    logits = model.logits(validation.images)
+    model.temperature = fit_temperature(logits, validation.labels)
     model.save(folder.model)
-    return model
+    return model, _judged("validation", validation, logits, model.temperature)
+
+
+def judge(model: "Sequential", part: str, dataset: "Dataset") -> "Judged":
+    """The model's answers to one part of the data, with its temperature and without."""
+    return _judged(part, dataset, model.logits(dataset.images), model.temperature)
+
+
+def _judged(part: str, dataset: "Dataset", logits: Any, temperature: float) -> "Judged":
+    from ..report import Judged
+
+    after, before = (probabilities(logits, t) for t in (temperature, 1.0))
+    return Judged(part, dataset.labels, after, before)
 
 
 def calibration_object(logits: Any, labels: Any, temperature: float) -> dict[str, Any]:

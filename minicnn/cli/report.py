@@ -36,8 +36,9 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the run and its data, and write the report."""
     from ..runs import RunError, RunFolder
+    from .judging import judge
     from .reading import load_model
-    from .reporting import judge, write_report
+    from .reporting import write_report
     from .text import bytes_text
 
     console = Console(arguments.json)

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import explain, report, runs
-from ..calibration import probabilities
-from ..data.dataset import Dataset
 from ..data.errors import DataError
 from ..data.pictures import load_picture
 from ..sequential import Sequential
@@ -19,13 +17,6 @@ from .text import plural
 
 OVERLAY_WIDTH = 600  # pixels of a picture with its map beside it
 OVERLAY_SIDE = 224  # pixels that photos are read with, for the map to lie on
-
-
-def judge(model: Sequential, part: str, dataset: Dataset) -> report.Judged:
-    """The model's answers to one part of the data, with its temperature and without."""
-    logits = model.logits(dataset.images)
-    after, before = (probabilities(logits, t) for t in (model.temperature, 1.0))
-    return report.Judged(part, dataset.labels, after, before)
 
 
 def write_report(

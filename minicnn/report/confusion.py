@@ -14,6 +14,7 @@ DRAWN = 200  # classes up to which there is a picture at all
 CONFUSIONS = 15  # that are listed
 DARK = 0.55  # shade from which on the text is light
 WIDTH = 880  # pixels that the picture should take, beside the names
+TOLD = 3000  # squares up to which each one says what it is
 FAINTEST = 0.22  # shade of the rarest mistake
 LONG = 4  # letters of a name that still stand upright above a column
 
@@ -70,14 +71,16 @@ def _drawn(matrix: Counts, classes: Sequence[str]) -> Markup:
     side = min(max(WIDTH // k, 6), 12)
     left = round(side * 0.58 * max(_width(_short(label)) for label in classes) + 8, 1)
     shades = np.sqrt(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1))
+    told = np.count_nonzero(matrix) <= TOLD
     parts = []
     for i, label in enumerate(classes):
         parts.append(tag("text", _short(label), class_="end", x=left - 4, y=(i + 0.8) * side,
                          style=f"font-size:{0.9 * side:g}px"))  # fmt: skip
         for j in np.flatnonzero(matrix[i]).tolist():
             text = f"{label} taken for {classes[j]}: {matrix[i, j]:,}"
+            title = tag("title", text) if told else None
             parts.append(
-                tag("rect", tag("title", text), class_="hit" if i == j else "miss",
+                tag("rect", title, class_="hit" if i == j else "miss",
                     x=left + j * side, y=i * side, width=side - 1, height=side - 1,
                     fill_opacity=f"{max(shades[i, j], 0.15):.2f}")
             )  # fmt: skip

@@ -1,5 +1,6 @@
 """The curves of a training: loss, accuracy and learning rate over the epochs."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,8 @@ def curves(history: Rows, best_epoch: int) -> Markup:
 
 
 def _points(history: Rows, key: str) -> list[Point]:
-    return [(row["epoch"], row[key]) for row in history if row.get(key) is not None]
+    pairs = [(row["epoch"], row.get(key)) for row in history]
+    return [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
 
 
 def _chart(

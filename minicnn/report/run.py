@@ -1,6 +1,7 @@
 """About the run as a whole: its result, its curves, its settings, and how to use the model."""
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -76,9 +77,9 @@ def _figure(label: str, value: str, note: str) -> Markup:
 def _duration(facts: Facts) -> str:
     """The time of all epochs, as far as it is known."""
     known = [row["seconds"] for row in facts.history if row.get("seconds") is not None]
-    if not known:
-        return "time unknown"
     seconds = sum(known)
+    if not known or not math.isfinite(seconds):
+        return "time unknown"
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

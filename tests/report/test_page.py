@@ -122,6 +122,15 @@ def test_many_classes_are_drawn_and_the_confusions_listed():
     assert len(page) < 600_000
 
 
+def test_a_dense_matrix_of_many_classes_stays_small():
+    g = np.random.default_rng(0)
+    labels, answers = np.arange(20_000) % 100, g.integers(0, 100, 20_000)
+    rows = np.eye(100)[answers]
+    part = report.Judged("validation", labels, rows, rows)
+    page = report.page(facts(100, judged=[part], mistakes=[], hits=[], explained=[]))
+    assert page.count("<rect") > 8000 and len(page) < 1_500_000
+
+
 def test_sections_without_content_are_left_out_with_their_links():
     page = report.page(facts(explained=[], hits=[]))
     assert 'id="explained"' not in page and 'href="#explained"' not in page
@@ -154,8 +163,9 @@ def test_command_is_quoted_for_a_shell():
 
 
 @pytest.mark.parametrize("nothing", ["val_loss", "lr", "seconds"])
-def test_history_with_gaps_is_shown(nothing):
-    rows = [{**row, nothing: None} for row in history(4)]
+@pytest.mark.parametrize("value", [None, float("inf"), float("nan")])
+def test_history_with_gaps_is_shown(nothing, value):
+    rows = [{**row, nothing: value} for row in history(4)]
     assert Outline(report.page(facts(history=rows, best_epoch=2))).open == []
 
 
