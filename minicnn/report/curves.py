@@ -105,4 +105,4 @@ def _exact(title: str, value: float) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:g}"
+    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e")

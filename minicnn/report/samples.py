@@ -103,7 +103,7 @@ def _figure(one: Shown, pixelated: bool, before: str = "") -> Markup:
     answer = tag("span", name(one.predicted), class_="right" if right else "wrong")
     if right:
         second, chance = one.second
-        rest: Content = ["then ", name(second), f" {percent(chance)}"]
+        rest: Content = ["then ", name(second), f" ({percent(chance)})"]
     else:
         rest = ["is ", name(one.true)]
     return tag("figure", image, tag("figcaption", answer, f" {percent(one.probability)}",

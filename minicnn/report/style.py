@@ -35,8 +35,8 @@ nav { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; margin-top: 1.3rem; fo
 a { color: var(--a); text-underline-offset: .18em; text-decoration-thickness: 1px; }
 a:focus-visible, .box:focus-visible, summary:focus-visible { outline: 2px solid var(--a); }
 
-dl.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr));
-  gap: 1.1rem 1.5rem; margin: 1.6rem 0 0; }
+dl.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.2rem, 1fr));
+  gap: 1.1rem 1.4rem; margin: 1.6rem 0 0; }
 dl.facts div { border-top: 2px solid var(--ink); padding-top: .45rem; }
 dl.facts dt { font-size: .82rem; color: var(--faint); }
 dl.facts dd { margin: 0; font-size: 1.3rem; font-weight: 600; line-height: 1.3;
