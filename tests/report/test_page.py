@@ -110,7 +110,11 @@ def test_confusion_matrix_shows_counts_and_shares():
     rows = probabilities(5.0 * np.eye(2)[answers])
     part = report.Judged("validation", labels, rows, rows)
     two = facts(2, judged=[part], mistakes=[], hits=[], explained=[])
-    text = Outline(report.page(two)).text
+    outline = Outline(report.page(two))
+    text = outline.text
+    cells = [a["class"] for name, a in outline.elements if name == "td" and "style" in a]
+    cells += [a["class"] for name, a in outline.elements if a.get("class") == "none"]
+    assert cells == ["hit full", "miss", "hit full", "none"]
     assert "675.0 %" in text and "225.0 %" in text and "4100 %" in text  # count, then share
 
 
