@@ -47,7 +47,7 @@ def _numbered(matrix: Counts, classes: Sequence[str]) -> Markup:
              for j in range(len(classes))])
         for i, label in enumerate(classes)
     ]  # fmt: skip
-    corner = tag("th", "true ↓  predicted →", class_="corner")
+    corner = tag("th", "true ↓", tag("br"), "predicted →", class_="corner")
     head = tag("thead", tag("tr", corner, heads))
     whole = tag("table", head, tag("tbody", lines), class_="matrix")
     return tag("div", whole, class_="box", tabindex="0")
@@ -107,7 +107,7 @@ def _most_frequent(matrix: Counts, classes: Sequence[str]) -> Markup:
     ]  # fmt: skip
     if not rows:
         return tag("p", "No image was taken for another class.")
-    head = ["true class", "was taken for", "images", "of the class"]
+    head = ["true class", "was taken for", "images", "share"]
     return Markup(tag("h3", "Most frequent mistakes") + table(head, rows, text=2))
 
 

@@ -87,11 +87,13 @@ rect.hit { fill: var(--a); } rect.miss { fill: var(--b); }
 
 .matrix { border-collapse: separate; border-spacing: 2px; }
 .matrix td { min-width: 3.1rem; padding: .4rem .45rem; text-align: center; line-height: 1.2;
+  white-space: nowrap;
   border-radius: 2px; background: var(--panel); vertical-align: middle; }
 .matrix td small { display: block; font-size: .74rem; opacity: .85; }
 .matrix th { padding: .3rem .55rem .3rem 0; vertical-align: middle; }
 .matrix thead th { text-align: center; vertical-align: bottom; padding: .3rem .3rem; }
-.matrix thead th.corner { text-align: left; font-size: .78rem; padding-left: 0; }
+.matrix thead th.corner { text-align: left; white-space: nowrap; line-height: 1.35;
+  font-size: .78rem; padding-left: 0; }
 .matrix tbody th, .matrix .corner { position: sticky; left: 0; background: var(--paper); }
 .matrix tbody th { min-width: 0; max-width: 9rem; }
 .matrix .steep span { writing-mode: vertical-rl; transform: rotate(180deg); display: inline-block;
@@ -130,6 +132,7 @@ footer { color: var(--faint); font-size: .82rem; margin-top: 2.5rem; }
   table { font-size: .86rem; }
   tbody th { min-width: 4.4rem; }
   .n { padding-left: .6rem; }
+  .matrix td { min-width: 2.7rem; padding: .4rem .3rem; }
 }
 @media print {
   nav { display: none; } .box, .tall { overflow: visible; max-height: none; }
