@@ -43,7 +43,7 @@ def finish(
     images = plural(len(first.labels), "image")
     title = f"{Path(job.name).name}, {first.part}: {percent(first.accuracy)} of {images}"
     draw(job, folder, history, best["epoch"], first.matrix, title, console)
-    write_report(job, folder, model, judged, complete=True)
+    write_report(job, folder, model, judged, complete=True, ended=stopped)
     runs.write_json(folder.summary, summary)
     return summary
 

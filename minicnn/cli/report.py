@@ -11,7 +11,6 @@ from .values import whole
 
 if TYPE_CHECKING:
     from ..data.dataset import Splits
-    from ..runs import RunFolder
     from ..sequential import Sequential
     from .job import Job
 
@@ -54,13 +53,16 @@ def run(arguments: argparse.Namespace) -> int:
         settings["data"] = defaults.data_path(arguments.data)
     job = _job(settings, _open(settings, console), model, classes)
     judged = [judge(model, "validation", job.validation)]
+    ended = None
     if folder.complete:
         with blaming(ExitCode.MODEL):
-            _compare(folder, judged[0].accuracy, console)
+            summary = folder.read(folder.summary)
+        _compare(summary, judged[0].accuracy, console)
+        ended = summary.get("stopped")
         if job.test is not None:  # those of a run that may go on stay unseen
             judged.insert(0, judge(model, "test", job.test))
     try:
-        write_report(job, folder, model, judged, folder.complete)
+        write_report(job, folder, model, judged, folder.complete, ended)
     except RunError as error:
         raise Failure(ExitCode.MODEL, f"error: {error}") from error
     size = folder.report.stat().st_size
@@ -102,11 +104,11 @@ def _job(
     return Job(settings, splits.name, train, validation, splits.test, model, splits.photos, paths)
 
 
-def _compare(folder: "RunFolder", accuracy: float, console: Console) -> None:
+def _compare(summary: dict[str, Any], accuracy: float, console: Console) -> None:
     """Note data that are no longer those of the training."""
     from .text import percent
 
-    then = folder.read(folder.summary).get("val_accuracy")
+    then = summary.get("val_accuracy")
     if isinstance(then, float) and abs(then - accuracy) > 1e-9:
         console.warn(
             f"note: the validation accuracy was {percent(then)} after the training and is "

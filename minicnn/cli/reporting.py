@@ -25,6 +25,7 @@ def write_report(
     model: Sequential,
     judged: Sequence[report.Judged],
     complete: bool,
+    ended: str | None = None,
 ) -> None:
     """Write report.html, whole or not at all.
 
@@ -34,8 +35,10 @@ def write_report(
         The first one is what the report is about.
     complete : bool
         Whether the training came to its end.
+    ended : str or None
+        Why it ended before its last epoch.
     """
-    facts = facts_of(job, folder, model, judged, complete)
+    facts = facts_of(job, folder, model, judged, complete, ended)
     runs.write_bytes(folder.report, report.page(facts).encode())
 
 
@@ -45,6 +48,7 @@ def facts_of(
     model: Sequential,
     judged: Sequence[report.Judged],
     complete: bool,
+    ended: str | None = None,
 ) -> report.Facts:
     """Everything that the report shows."""
     first = judged[0]
@@ -72,6 +76,7 @@ def facts_of(
         counts=counts,
         from_files=model.preprocessing.get("divisor") == 255,
         complete=complete,
+        ended=ended,
         notes=_notes(job),
         left_out=[
             (os.path.relpath(path, job.name), reason)

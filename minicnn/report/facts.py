@@ -106,6 +106,8 @@ class Facts:
         Whether picture files can be made into the model's input without more ado.
     complete : bool
         Whether the training came to its end.
+    ended : str or None
+        Why it ended before its last epoch.
     notes : sequence of str
         About the data.
     left_out : sequence of (path, reason)
@@ -128,6 +130,7 @@ class Facts:
     counts: Mapping[str, Sequence[int]]
     from_files: bool = True
     complete: bool = True
+    ended: str | None = None
     notes: Sequence[str] = ()
     left_out: Sequence[tuple[str, str]] = ()
     mistakes: Sequence[Shown] = ()

@@ -32,6 +32,9 @@ def headline(facts: Facts) -> list[Content]:
             tag("p", f"This training was stopped after {plural(len(facts.history), 'epoch')} of "
                 f"{facts.epochs}. The report is about the best of them.", class_="state")
         )  # fmt: skip
+    elif facts.ended:
+        early = f"The training ended after {plural(len(facts.history), 'epoch')}: {facts.ended}."
+        parts.append(tag("p", early, class_="note"))
     return [*parts, tag("dl", list(_figures(facts)), class_="facts")]
 
 

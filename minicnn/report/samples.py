@@ -74,7 +74,7 @@ def calibration_section(facts: Facts) -> list[Content]:
             f"goes from {percent(before)} to {percent(after)}. It is stored in the model: "
         )
         text += [tag("code", "minicnn predict"), " and ", tag("code", "predict_proba"),
-                 " use it; ", tag("code", "--uncalibrated"), " and ",
+                 " use it; ", tag("code", "--no-temperature"), " and ",
                  tag("code", "temperature=1"), " turn it off."]  # fmt: skip
         if judged.part == "validation":
             text.append(" It was fitted on these same images, which flatters the figures a bit.")

@@ -54,10 +54,10 @@ def test_evaluate_keeps_the_loss_of_the_training(unsure_run, command):
     assert found["loss"] == pytest.approx(found["calibration"]["before"]["nll"], rel=1e-6)
 
 
-def test_predict_uncalibrated_answers_as_the_network_does(unsure_run, command):
+def test_predict_no_temperature_answers_as_the_network_does(unsure_run, command):
     model = mc.load(unsure_run / "model.safetensors")
     x = np.asarray(Image.open("one.png"))[None, None]
-    for words, temperature in ((), None), (("--uncalibrated",), 1):
+    for words, temperature in ((), None), (("--no-temperature",), 1):
         _, out, _ = command("predict", unsure_run, "one.png", "--json", *words)
         (answer,) = only_object(out)["predictions"]
         expected = model.predict_proba(x, temperature=temperature)[0]

@@ -102,6 +102,8 @@ def test_stopped_run_says_so():
     text = Outline(report.page(facts(epochs=5, complete=False, history=history(3), best_epoch=3)))
     assert "stopped after 3 epochs of 5" in text.text
     assert "stopped" not in Outline(report.page(facts())).text
+    ended = facts(epochs=4, ended="the time is over")
+    assert "ended after 4 epochs: the time is over." in Outline(report.page(ended)).text
 
 
 def test_confusion_matrix_shows_counts_and_shares():
