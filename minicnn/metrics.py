@@ -4,12 +4,14 @@ Labels and predictions are class indices, integer arrays of shape (N,). As in sc
 true labels come first.
 """
 
+import math
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import whole_number
+from .arguments import real_number, whole_number
 from .arrays import as_labels
 
 
@@ -87,6 +89,34 @@ def per_class(matrix: Any) -> PerClass:
         f1=_ratio(2 * hits, predicted + support),
         support=support,
     )
+
+
+def wilson_interval(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Between which shares the true one lies, when `hits` of `count` samples were right.
+
+    With p = hits / count, n = count and the normal quantile z, the ends are
+
+        (p + z²/2n ± z √(p (1 − p) / n + z²/4n²)) / (1 + z²/n)
+
+    It holds for few samples and for shares near 0 and 1 as well, and never leaves [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        When `hits` is not in 0 … `count`, or `confidence` not between 0 and 1.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    count = whole_number(count, "count", maximum=2**63 - 1)
+    hits = whole_number(hits, "hits", 0, count)
+    confidence = real_number(confidence, "confidence", maximum=1.0, below=True)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, extra = hits / count, z * z / count
+    middle = share + extra / 2
+    reach = z * math.sqrt(share * (1 - share) / count + extra / (4 * count))
+    ends = (middle - reach) / (1 + extra), (middle + reach) / (1 + extra)
+    # Where all or none were right, the far end is exact but for rounding.
+    return (0.0 if hits == 0 else ends[0]), (1.0 if hits == count else ends[1])
 
 
 def top_k_accuracy(labels: Any, scores: Any, k: int = 5) -> float:

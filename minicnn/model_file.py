@@ -9,6 +9,7 @@ import numpy as np
 from . import checkpoint
 from .architecture import Maker
 from .arguments import whole_number
+from .calibration import check_temperature
 from .layers import Layer
 from .sequential import Sequential
 
@@ -36,7 +37,7 @@ def load(path: str | os.PathLike[str], *, custom_layers: Iterable[type[Layer]] =
         model = from_metadata(metadata, custom_layers)
         check_shapes_before_allocating(model, tensors)
         model.load_state_dict(tensors)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"{os.fspath(path)}: {error}") from None
     return model.eval()
 
@@ -68,4 +69,5 @@ def from_metadata(metadata: Any, custom_layers: Iterable[type[Layer]] = ()) -> S
         model.infer(model.input_shape)
     model.classes = metadata.get("classes")
     model.preprocessing = metadata.get("preprocessing") or {}
+    model.temperature = check_temperature(metadata.get("temperature", 1.0))
     return model

@@ -7,6 +7,7 @@ env.json              versions, machine and number of threads
 classes.json          class names, in the order of the model's outputs
 results.csv           one line an epoch
 summary.json          the figures at the end; its presence says that the run is complete
+report.html           all of it to look at, in one file
 curves.png, confusion_matrix.png
 """
 
@@ -45,6 +46,7 @@ class RunFolder:
         self.classes = self.folder / "classes.json"
         self.results = self.folder / "results.csv"
         self.summary = self.folder / "summary.json"
+        self.report = self.folder / "report.html"
         self.curves = self.folder / "curves.png"
         self.confusion_matrix = self.folder / "confusion_matrix.png"
 

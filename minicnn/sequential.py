@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import as_labels
+from .calibration import divided_softmax
 from .chain import Chain
 from .data.batches import batches
-from .kernels.softmax_cross_entropy import count_correct, softmax
+from .kernels.softmax_cross_entropy import count_correct
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss, Loss
 from .optim import Optimizer
 from .steps import step_by_calls
-from .threads import get_num_threads
 
 if TYPE_CHECKING:
     from .lowering import PassCache, Passes
@@ -52,12 +52,15 @@ class Sequential(Chain):
         Names of the classes, if somebody set them; saved with the model.
     preprocessing : dict
         What turns a picture into the model's input; plain data, saved with the model.
+    temperature : float
+        What `predict_proba` divides the logits by (`mc.calibration`); saved with the model.
     """
 
     def __init__(self, *layers: Layer, seed: int = 0):
         super().__init__(*layers, seed=seed)
         self.classes: list[str] | None = None
         self.preprocessing: dict[str, Any] = {}
+        self.temperature = 1.0
         self._passes: PassCache | None = None  # made with the first batch
 
     # --- training ----------------------------------------------------------------------------
@@ -222,12 +225,12 @@ class Sequential(Chain):
         """The index of the most likely class of every sample: (N,) int64."""
         return np.asarray(self.class_scores(x, batch_size).argmax(axis=1), np.int64)
 
-    def predict_proba(self, x: Any, batch_size: int = 256) -> FloatArray:
-        """The probability of every class for every sample: (N, K) float32, rows sum to 1."""
-        logits = self.class_scores(x, batch_size)
-        probabilities = np.empty_like(logits)
-        softmax(logits, probabilities, get_num_threads())
-        return probabilities
+    def predict_proba(
+        self, x: Any, batch_size: int = 256, *, temperature: float | None = None
+    ) -> FloatArray:
+        """(N, K) float32, rows sum to 1: softmax(logits / `temperature`, or else the model's)."""
+        chosen = self.temperature if temperature is None else temperature
+        return divided_softmax(self.class_scores(x, batch_size), chosen)
 
     # --- looking inside -----------------------------------------------------------------------
 
@@ -279,6 +282,7 @@ class Sequential(Chain):
             "seed": self.seed,
             "classes": self.classes,
             "preprocessing": self.preprocessing,
+            **({} if self.temperature == 1 else {"temperature": self.temperature}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:

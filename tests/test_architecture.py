@@ -14,7 +14,8 @@ FLOORS = {
     "chain": 4, "model_file": 4, "sequential": 4, "trace": 4,
     "architecture": 3, "checkpoint": 3, "data": 3, "datasets": 3, "inspection": 3,
     "lowering": 3, "steps": 3, "summary": 3, "training": 3,
-    "initializers": 2, "layers": 2, "losses": 2, "metrics": 2, "optim": 2, "schedulers": 2,
+    "calibration": 2, "initializers": 2, "layers": 2, "losses": 2, "metrics": 2, "optim": 2,
+    "schedulers": 2,
     "arguments": 1, "arrays": 1, "config": 1, "engine": 1, "interrupts": 1, "kernels": 1,
     "random": 1, "threads": 1,
 }  # fmt: skip

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from minicnn.metrics import accuracy, confusion_matrix, per_class, top_k_accuracy
+from minicnn.metrics import (
+    accuracy,
+    confusion_matrix,
+    per_class,
+    top_k_accuracy,
+    wilson_interval,
+)
 
 LABELS = [0, 0, 1, 1, 1, 2]
 PREDICTIONS = [0, 1, 1, 1, 0, 1]
@@ -109,3 +115,24 @@ def test_metrics_equal_scikit_learn():
 def test_metric_of_wrong_arguments_says_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(0, 10, 0, 0.2775), (10, 10, 0.7225, 1), (8, 10, 0.4902, 0.9433), (972, 1000, 0.9598, 0.9806)],
+)
+def test_wilson_interval_of_known_cases(hits, count, low, high):
+    assert wilson_interval(hits, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_interval_ends_where_the_share_is_just_not_rejected():
+    # Its definition: at both ends, the observed share is z standard deviations away.
+    z = 1.959963984540054
+    for end in wilson_interval(37, 50):
+        assert abs(37 / 50 - end) == pytest.approx(z * math.sqrt(end * (1 - end) / 50))
+
+
+@pytest.mark.parametrize("arguments", [(11, 10), (-1, 10), (0, 0), (1, 2, 1.0), (1.0, 2)])
+def test_wilson_interval_of_impossible_counts_is_refused(arguments):
+    with pytest.raises((TypeError, ValueError)):
+        wilson_interval(*arguments)

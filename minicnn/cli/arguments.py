@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
-from . import check, evaluate, explain, export, gradcheck, info, predict, runs, train
+from . import check, evaluate, explain, export, gradcheck, info, predict, report, runs, train
 from .failures import ExitCode
 
 DESCRIPTION = "Train small image classifiers on an ordinary CPU, and use them."
@@ -49,7 +49,8 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     parser.set_defaults(run=lambda arguments: _print_help(parser))
     subparsers = parser.add_subparsers(metavar="COMMAND", parser_class=Parser)
-    for command in (train, evaluate, predict, explain, export, runs, check, info, gradcheck):
+    commands = (train, evaluate, predict, explain, report, export, runs, check, info, gradcheck)
+    for command in commands:
         command.add_parser(subparsers)
     return parser
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Console
 from .failures import ExitCode, Failure, blaming
+from .judging import calibration_object, calibration_text
 from .photos import Decoding, check_photo_options, left_out, list_left_out, note_passed_over
 from .reading import add_calibrate
 from .values import whole
@@ -63,9 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
     correct = int((labels == predictions).sum())
     if console.as_json:
         scores = _as_object(str(path), name, part, correct, len(labels), loss, classes, matrix)
-        console.result_object({**scores, **left_out(photos)})
+        calibration = {"calibration": calibration_object(logits, labels, model.temperature)}
+        console.result_object({**scores, **calibration, **left_out(photos)})
     else:
         _print(console, name, part, correct, len(labels), loss, classes, matrix)
+        console.result("\n" + calibration_text(logits, labels, model.temperature))
     list_left_out(photos, console)
     return ExitCode.DONE
 

@@ -81,7 +81,9 @@ def _export_model(path: Path, form: str, out: Path, console: Console) -> None:
 
     model, classes, _ = load_model(str(path))
     if form != "seed":
-        notes = {"classes": classes, "preprocessing": model.preprocessing}
+        notes: dict[str, Any] = {"classes": classes, "preprocessing": model.preprocessing}
+        if model.temperature != 1:
+            notes["temperature"] = model.temperature
         _write_plain(form, out, model.state_dict(), notes)
         return
     try:

@@ -1,4 +1,4 @@
-"""The end of a training: the best weights judged, the pictures drawn, the figures written."""
+"""The end of a training: the best weights calibrated and judged, and everything written."""
 
 from pathlib import Path
 from typing import Any
@@ -7,56 +7,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import report, runs
-from ..data.dataset import Dataset
-from ..metrics import confusion_matrix
-from ..model_file import load
-from ..sequential import Sequential
+from ..calibration import expected_calibration_error
 from ..training import History
 from .console import Console
 from .job import MONITOR, Job
+from .judging import calibrate, judge
+from .reporting import write_report
 from .text import percent, plural
 
 
 def finish(
     job: Job, folder: runs.RunFolder, history: History, stopped: str | None, console: Console
 ) -> dict[str, Any]:
-    """Evaluate the best weights, draw, and write summary.json, which marks the run complete.
+    """Calibrate, evaluate, draw, and write summary.json, which marks the run complete.
 
     The test data are used here, once, and decide nothing.
     """
-    model = load(folder.model)
+    model, validation = calibrate(folder, job.validation)
     best = best_row(history)
-    val_accuracy, matrix = judge(model, job.validation)
+    judged = [validation]
+    if job.test is not None:
+        judged.insert(0, judge(model, "test", job.test))
+    first = judged[0]
     summary = {
         "epochs": len(history),
         "best_epoch": best["epoch"],
         "stopped": stopped,
         "val_loss": best["val_loss"],
-        "val_accuracy": val_accuracy,
-        "test_accuracy": None,
+        "val_accuracy": validation.accuracy,
+        "test_accuracy": None if job.test is None else first.accuracy,
+        "temperature": model.temperature,
+        "calibration_error": expected_calibration_error(first.labels, first.probabilities),
+        "calibration_error_before": expected_calibration_error(first.labels, first.before),
     }
-    part, images = "validation", len(job.validation.labels)
-    if job.test is not None:
-        part, images = "test", len(job.test.labels)
-        summary["test_accuracy"], matrix = judge(model, job.test)
-    accuracy = float(np.trace(matrix) / matrix.sum())
-    title = f"{Path(job.name).name}, {part}: {percent(accuracy)} of {plural(images, 'image')}"
-    draw(job, folder, history, best["epoch"], matrix, title, console)
+    images = plural(len(first.labels), "image")
+    title = f"{Path(job.name).name}, {first.part}: {percent(first.accuracy)} of {images}"
+    draw(job, folder, history, best["epoch"], first.matrix, title, console)
+    write_report(job, folder, model, judged, complete=True, ended=stopped)
     runs.write_json(folder.summary, summary)
     return summary
+
+
+def report_stopped(job: Job, folder: runs.RunFolder) -> None:
+    """What a stopped training has so far: its best weights calibrated, and a report on them.
+
+    The test data stay unseen.
+    """
+    if folder.model.exists():
+        model, validation = calibrate(folder, job.validation)
+        write_report(job, folder, model, [validation], complete=False)
 
 
 def best_row(history: History) -> dict[str, Any]:
     """The row of the epoch whose weights were kept: of equals the first."""
     row: dict[str, Any] = max(history.rows, key=lambda row: row[MONITOR])
     return row
-
-
-def judge(model: Sequential, part: Dataset) -> tuple[float, NDArray[np.int64]]:
-    """Accuracy and confusion matrix of a model on one part of the data."""
-    predictions = model.predict(part.images)
-    matrix = confusion_matrix(part.labels, predictions, len(part.classes))
-    return float((predictions == part.labels).mean()), matrix
 
 
 def draw(

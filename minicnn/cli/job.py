@@ -1,7 +1,7 @@
 """From settings to the objects that train: data in parts, model, loss, optimizer, schedule."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Job:
     test: Dataset | None
     model: Sequential
     photos: Photos | None = None
+    paths: dict[str, list[str]] = field(default_factory=dict)  # of photos, by part
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,6 +104,20 @@ def divide(splits: Splits, share: float, seed: int) -> tuple[Dataset, Dataset]:
     return take(splits.train, train), take(splits.train, validation)
 
 
+def paths_of(splits: Splits, share: float, seed: int) -> dict[str, list[str]]:
+    """The files of the validation and test images, where the data are photos."""
+    if splits.photos is None:
+        return {}
+    files = splits.photos.paths
+    found = {"test": list(files["test"])} if splits.test is not None else {}
+    if splits.validation is not None:
+        return {"validation": list(files["validation"]), **found}
+    # What is divided as the images are, but tells where in the data each one stood.
+    positions = splits.train._replace(images=np.arange(len(splits.train.labels)))
+    _, validation = divide(splits._replace(train=positions), share, seed)
+    return {"validation": [files["train"][k] for k in validation.images], **found}
+
+
 def take(dataset: Dataset, index: Any) -> Dataset:
     """The samples at `index`."""
     return Dataset(take_rows(dataset.images, index), dataset.labels[index], dataset.classes)
@@ -135,7 +150,8 @@ def new_job(settings: dict[str, Any], splits: Splits) -> Job:
     model.preprocessing = preprocessing_of(splits.train.images)
     if splits.photos is not None:  # their transparent parts were laid on white, whatever they show
         model.preprocessing["background"] = None
-    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos)
+    paths = paths_of(splits, settings["val_split"], settings["seed"])
+    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos, paths)
 
 
 def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
@@ -152,7 +168,8 @@ def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
         _, state = checkpoint.read(run.last)
         model = model_file.from_metadata((state or {}).get("model"))
     train, validation = divide(splits, settings["val_split"], settings["seed"])
-    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos)
+    paths = paths_of(splits, settings["val_split"], settings["seed"])
+    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos, paths)
 
 
 def make_optimizer(settings: dict[str, Any], model: Sequential) -> optim.Optimizer:

@@ -32,6 +32,8 @@ def add_parser(subparsers: Any) -> None:
     add("--top", metavar="K", type=whole(1), default=1, help="show the K most likely classes (1)")
     add("--threshold", metavar="P", type=real(0, 1),
         help=f"answer {UNSURE!r} when no class has at least this probability, 0 to 1")  # fmt: skip
+    add("--no-temperature", action="store_true",
+        help="probabilities as the network gives them, without its temperature")  # fmt: skip
     add("--invert", action="store_true", help="swap dark and light first")
     add_calibrate(parser)
     add("--threads", metavar="N", type=whole(1, 1024), help="never changes the result")
@@ -51,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     model, classes, path = load_model(arguments.model, arguments.calibrate)
     with blaming(ExitCode.MODEL):
         preprocessing = check_preprocessing(model.preprocessing)
+    if arguments.no_temperature:
+        model.temperature = 1.0
     stream = PictureStream(arguments.images, preprocessing, arguments.invert, console)
     answers = console.open_object({"model": str(path)}, "predictions")
     top, sure_from = min(arguments.top, len(classes)), arguments.threshold

@@ -1,6 +1,7 @@
 """`minicnn train`: from data to a run folder."""
 
 import argparse
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -162,10 +163,8 @@ def _train(
     try:
         history = _fit(job, folder, progress, budget, resume)
         summary = finish(job, folder, history, progress.stop_reason, console)
-    except KeyboardInterrupt:
-        raise _stopped(ExitCode.INTERRUPTED, "Ctrl-C", folder, progress) from None
-    except Terminated:
-        raise _stopped(ExitCode.TERMINATED, "SIGTERM", folder, progress) from None
+    except (KeyboardInterrupt, Terminated) as stop:
+        raise _stopped(stop, job, folder, progress) from None
     except BrokenPipeError:
         raise  # about who reads along, not about the disk
     except OSError as error:
@@ -200,9 +199,17 @@ def _fit(
         raise Failure(ExitCode.MODEL, f"error: {error}") from error
 
 
-def _stopped(code: ExitCode, reason: str, folder: "RunFolder", progress: "Progress") -> Failure:
+def _stopped(stop: BaseException, job: "Job", folder: "RunFolder", progress: "Progress") -> Failure:
+    from ..runs import RunError
+    from .finish import report_stopped
     from .text import plural
 
+    code, reason = ExitCode.INTERRUPTED, "Ctrl-C"
+    if isinstance(stop, Terminated):
+        code, reason = ExitCode.TERMINATED, "SIGTERM"
+    # A second Ctrl-C, or a full disk, leaves the report out and nothing else.
+    with contextlib.suppress(KeyboardInterrupt, Terminated, OSError, RunError):
+        report_stopped(job, folder)
     if not folder.last.exists():
         return Failure(code, f"stopped by {reason} before the training began")
     epochs = plural(progress.epoch, "epoch")
@@ -259,10 +266,12 @@ def _show_summary(summary: dict[str, Any], folder: "RunFolder", console: Console
     if summary["test_accuracy"] is not None:
         figures.append(f"test_acc {percent(summary['test_accuracy'])}")
     console.result(f"  result  {'  '.join(figures)}  (epoch {summary['best_epoch']})")
-    console.result(f"  saved   {folder}")
+    shown = f"   report  {folder.report}" if folder.report.exists() else ""
+    console.result(f"  saved   {folder}{shown}")
     console.say(f"  next    minicnn evaluate {folder.folder}     "
                 f"minicnn predict {folder.folder} image.png")  # fmt: skip
-    console.result_object({"run": str(folder.folder), **summary})
+    written = {"report": str(folder.report)} if shown else {}
+    console.result_object({"run": str(folder.folder), **written, **summary})
 
 
 def _download_note(console: Console) -> Any:

@@ -1,5 +1,7 @@
 """What a reader of data returns."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,12 +41,15 @@ class Photos(NamedTuple):
         Files and folders that cannot be used and were left out.
     hidden, foreign : tuple of str
         Paths that were passed over: hidden, or no picture by the ending of the name.
+    paths : dict of "train", "validation", "test" to list of str
+        The file of each image, for the parts that the folder has.
     """
 
     size: tuple[int, int]
     problems: tuple[Problem, ...] = ()
     hidden: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    paths: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Splits(NamedTuple):

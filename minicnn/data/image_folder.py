@@ -152,6 +152,7 @@ def open_photos(root: str, **options: Any) -> Splits:
         problems=tuple(p for folder in folders.values() for p in folder.problems),
         hidden=tuple(path for folder in folders.values() for path in folder.hidden),
         foreign=tuple(path for folder in folders.values() for path in folder.foreign),
+        paths={part: folder.paths for part, folder in folders.items()},
     )
     return Splits(root, **sets, photos=photos)
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import whole_number
 from ..arrays import as_float32
+from ..calibration import divide_logits
 from ..data.bilinear import resize_map
 from ..layers import (
     GELU,
@@ -137,7 +138,7 @@ def grad_cam(
     raw = np.maximum(np.tensordot(weights, maps, axes=1), 0).astype(np.float32)
     peak = float(raw.max())
     values = resize_map(raw / peak if peak > 0 else raw, *batch.shape[2:])
-    probability = float(_softmax(scores)[chosen])
+    probability = float(_softmax(divide_logits(scores[None], probe.temperature)[0])[chosen])
     return Heat(values, raw, chosen, probability, name)
 
 

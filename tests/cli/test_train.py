@@ -15,14 +15,14 @@ from .conftest import FAST, blocks, only_object
 
 FILES = {
     "args.json", "classes.json", "confusion_matrix.png", "curves.png", "env.json",
-    "last.safetensors", "model.safetensors", "results.csv", "summary.json",
+    "last.safetensors", "model.safetensors", "report.html", "results.csv", "summary.json",
 }  # fmt: skip
 
 
 def test_train_on_arrays_fills_a_run_folder(data, command, real_pictures):
     code, out, err = command("train", data, *FAST)
     assert code == 0
-    assert "saved   runs/train-001/" in out
+    assert "saved   runs/train-001/   report  runs/train-001/report.html" in out
     assert {path.name for path in Path("runs/train-001").iterdir()} == FILES
     for name in ("curves.png", "confusion_matrix.png"):
         assert Path("runs/train-001", name).read_bytes().startswith(b"\x89PNG")
@@ -61,7 +61,7 @@ def test_train_json_prints_one_object_with_the_figures(data, command):
 
 def test_train_twice_makes_the_next_folder_and_leaves_the_first(run, command):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    assert command("train", "data.npz", *FAST, "--quiet")[1].endswith("runs/train-002/\n")
+    assert "saved   runs/train-002/ " in command("train", "data.npz", *FAST, "--quiet")[1]
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .markup import percent
+
 INK, FAINT, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 TRAINING, VALIDATION, BEST = "#0b7285", "#d9480f", "#2b8a3e"
 NUMBERED = 20  # classes up to which every cell of the matrix carries its numbers
@@ -129,16 +131,9 @@ def _write_cells(axes: Any, matrix: NDArray[np.int64], shares: NDArray[np.float6
         if count == 0:
             continue
         share = float(shares[i, j])
-        text = f"{count:,}\n{_percent(share)}"
+        text = f"{count:,}\n{percent(share)}"
         colour = "white" if share > 0.55 else INK
         axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour, linespacing=1.25)
-
-
-def _percent(share: float) -> str:
-    """A share that is neither 0 nor 1 never reads 0 % or 100 %."""
-    if share in (0.0, 1.0):
-        return f"{100 * share:.0f} %"
-    return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
 def _draw_line(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from minicnn import report
+from minicnn.report.markup import percent
 
 pytest.importorskip("matplotlib")
 
@@ -78,7 +79,7 @@ def test_confusion_matrix_shades_by_the_share_of_the_row():
                         (0.99999, "99.9 %"), (0.0001, "0.1 %")],
 )  # fmt: skip
 def test_share_reads_0_or_100_only_when_it_is(share, text):
-    assert report._percent(share) == text
+    assert percent(share) == text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def test_empty_class_and_strange_names_are_drawn(recwarn):
