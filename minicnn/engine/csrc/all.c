@@ -16,6 +16,9 @@
 #include "rows_forward.c"
 #include "tiles.c"
 #include "update.c"
+#include "winograd.c"
+#include "winograd_products.c"
+#include "winograd_tiles.c"
 
 #define TEXT_OF(name) #name
 #define TEXT(name) TEXT_OF(name)
@@ -78,6 +81,12 @@ static const named_pass passes[] = {
     PASS(square_gradients)
     PASS(clip_factor)
     PASS(update)
+    PASS(winograd_pack_forward)
+    PASS(winograd_pack_backward)
+    PASS(winograd_conv_forward)
+    PASS(winograd_conv_backward_input)
+    PASS(winograd_conv_backward_weight)
+    PASS(winograd_sum_partials)
     {NULL, NULL},
 };
 

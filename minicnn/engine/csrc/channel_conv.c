@@ -174,14 +174,6 @@ void NAMED(channel_conv_backward_weight)(const op *o, const run *r, ptrdiff_t sl
 
 /* --- 5. the sum over all items, in their order, as users see it ------------------------------------ */
 
-static vec sum_of_items(const run *r, const float *partial)
-{
-    vec sum = load(partial);
-    for (ptrdiff_t i = 1; i < r->items; i++)
-        sum += load(partial + i * r->partial_stride);
-    return sum;
-}
-
 /* An item is LANES of the weights (c, t) for all outputs; the last one is dbias. */
 void NAMED(channel_sum_partials)(const op *o, const run *r, ptrdiff_t item)
 {

@@ -5,7 +5,6 @@
 #include "channel_tiles.h"
 #include "kernels.h"
 
-INLINE ptrdiff_t vectors_for(ptrdiff_t channels) { return (channels + LANES - 1) / LANES; }
 INLINE ptrdiff_t taps_of(const op *o) { return o->kernel_h * o->kernel_w; }
 INLINE ptrdiff_t channels_a_plane(const op *o) { return o->planar ? 1 : LANES; }
 INLINE ptrdiff_t floats_a_pixel(const op *o) { return o->planar ? 1 : LANES; }

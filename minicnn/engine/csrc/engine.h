@@ -181,6 +181,10 @@ enum {
     ROWS_SCRATCH = 16 * (ROWS_BLOCK + ROWS_SAMPLES * ROWS_OUTPUTS),     /* and what it takes */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* parameters of one item of the update */
+    WINOGRAD_PANEL = 2,                     /* vectors of outputs computed side by side */
+    WINOGRAD_FLOATS = 256 * 1024,           /* of scratch memory for a block of tiles, */
+    WINOGRAD_MOST_TILES = 128,              /* which has at most and at least so many */
+    WINOGRAD_FEWEST_TILES = 14,
 };
 
 /* The table of the best instruction set of this machine, or of the one called `name` (NULL:

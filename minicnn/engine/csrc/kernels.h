@@ -10,6 +10,8 @@ enum { GRADIENT_BLOCK = 24576 / (4 * LANES) };  /* vectors of dy that stay in th
 
 INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
+INLINE ptrdiff_t vectors_for(ptrdiff_t channels) { return (channels + LANES - 1) / LANES; }
+
 INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
 {
     if (m->where == IN_SLOT)
@@ -30,6 +32,15 @@ INLINE ptrdiff_t item_of(const run *r, ptrdiff_t slot)
 INLINE ptrdiff_t group_end(const op *o, const run *r, ptrdiff_t slot)
 {
     return smaller(slot + o->group, first_slot(r, item_of(r, slot) + 1));
+}
+
+/* The sum of what all items hold at `partial`, in their order. */
+INLINE vec sum_of_items(const run *r, const float *partial)
+{
+    vec sum = load(partial);
+    for (ptrdiff_t i = 1; i < r->items; i++)
+        sum += load(partial + i * r->partial_stride);
+    return sum;
 }
 
 /* Memory of this thread; what it holds lasts until the pass that asked for it returns. */
