@@ -7,7 +7,7 @@ imported at once, the rest on first use, so that `import minicnn` stays quick.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .engine import set_engine
+from .engine import set_engine, set_winograd
 from .layers import (
     GELU,
     AvgPool2d,
@@ -156,6 +156,7 @@ __all__ = [
     "metrics",
     "set_engine",
     "set_num_threads",
+    "set_winograd",
     "show_config",
 ]
 

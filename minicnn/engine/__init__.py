@@ -9,9 +9,13 @@ import os
 from .. import kernels  # noqa: F401  (decides how threads wait, before any are there)
 from .plan import LANES, Plan, fma_probe, isa
 
-__all__ = ["LANES", "Plan", "engine_enabled", "fma_probe", "isa", "set_engine"]
+__all__ = [
+    "LANES", "Plan", "engine_enabled", "fma_probe", "isa", "set_engine", "set_winograd",
+    "winograd_enabled",
+]  # fmt: skip
 
 _enabled = os.environ.get("MINICNN_ENGINE") != "0"
+_winograd = os.environ.get("MINICNN_WINOGRAD") != "0"
 
 
 def set_engine(enabled: bool) -> None:
@@ -28,3 +32,30 @@ def set_engine(enabled: bool) -> None:
 def engine_enabled() -> bool:
     """Whether the engine is used for the models that it covers."""
     return _enabled
+
+
+def set_winograd(enabled: bool) -> None:
+    """Whether the engine may use Winograd's method for 3×3 convolutions of many channels.
+
+    It takes half the time and rounds three times as much (docs/numerics.md). The environment
+    variable MINICNN_WINOGRAD=0 turns it off from the start.
+
+    Parameters
+    ----------
+    enabled : bool
+        From the next pass on, in all threads.
+
+    Raises
+    ------
+    TypeError
+        If `enabled` is not a bool.
+    """
+    global _winograd
+    if not isinstance(enabled, bool):
+        raise TypeError(f"enabled is {enabled!r}; expected True or False")
+    _winograd = enabled
+
+
+def winograd_enabled() -> bool:
+    """Whether the engine uses Winograd's method where it is faster."""
+    return _winograd

@@ -87,9 +87,10 @@ class Operation:
     pooled: Map | None = None
     dpooled: Map | None = None
     pool: tuple[int, int] = (1, 1)
-    packed: int = 0
+    packed: int = 0  # floats
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
+    winograd: bool = False
 
 
 class Stage(NamedTuple):

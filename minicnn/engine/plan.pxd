@@ -119,6 +119,10 @@ cdef extern from "csrc/engine.h" nogil:
         ROWS_OUTPUTS
         ROWS_INPUTS
         ROWS_SCRATCH
+        WINOGRAD_PANEL
+        WINOGRAD_FLOATS
+        WINOGRAD_MOST_TILES
+        WINOGRAD_FEWEST_TILES
         BYTE_BLOCK
         UPDATE_BLOCK
 

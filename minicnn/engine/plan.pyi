@@ -9,6 +9,7 @@ LANES: int
 BLOCKS: dict[str, int]
 SCRATCH: dict[str, int]
 ISAS: tuple[str, ...]
+WINOGRAD: dict[str, int]
 
 def isa() -> str: ...
 def fma_probe(steps: int) -> float: ...

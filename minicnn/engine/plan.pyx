@@ -57,8 +57,15 @@ BLOCKS = {
     "scale_bytes": BYTE_BLOCK,
     "square_gradients": UPDATE_BLOCK,
     "update": UPDATE_BLOCK,
+    "winograd_pack_forward": table.lanes,
+    "winograd_pack_backward": table.lanes,
+    "winograd_sum_partials": table.lanes,
 }
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
+WINOGRAD = {
+    "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
+    "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
+}
 ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
 
 

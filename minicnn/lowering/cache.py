@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from ..engine import engine_enabled
+from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Layer
 from ..layers.base import FloatArray
 from ..layers.mode import in_inference
@@ -52,7 +52,7 @@ class PassCache:
         if None in kinds:
             return None
         across = best_lanes(make_nodes(layers, shape, training), len(x), training)
-        key = (shape, training, across, id(values), *kinds)
+        key = (shape, training, across, winograd_enabled(), id(values), *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:
@@ -88,7 +88,7 @@ class PassCache:
         labels and optimizers than `step.pyx` knows, or a model without a plan. Nothing has moved
         then.
         """
-        step = self.steps.get(getattr(x, "shape", None))
+        step = self.steps.get((getattr(x, "shape", None), winograd_enabled()))
         if step is None or not step.serves(optimizer):
             step = self.prepare(model, x, loss_fn, optimizer)
         return None if step is None else step.run(x, y, loss_fn, clip_norm)
@@ -111,7 +111,7 @@ class PassCache:
         if len(self.steps) >= KEPT_STEPS:
             self.steps.clear()
         step = TrainingStep(chains, layers, passes, optimizer, x.shape, self.running)
-        self.steps[x.shape] = step
+        self.steps[x.shape, winograd_enabled()] = step
         return step
 
 

@@ -7,7 +7,7 @@ so: a convolution of few channels, one plane a channel, or Linear, as one row.
 import math
 from itertools import pairwise
 
-from ..engine import LANES, geometry
+from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, Border, Map, Memory, Operation, Taps
 from ..engine.plan import SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
@@ -19,6 +19,20 @@ NO_BORDER = (0, 0, 0, 0)
 def suits(nodes: list[Node]) -> bool:
     """Whether there are kernels for all of them: groups of channels would cross the lanes."""
     return all(node.layer.groups == 1 for node in nodes if node.kind == "conv")
+
+
+def suits_winograd(node: Node, training: bool) -> bool:
+    """Whether the Winograd kernels can do this node, and faster than direct sums.
+
+    In prediction a sample may come alone; the answer for it must not depend on that.
+    """
+    if node.kind != "conv" or not winograd_enabled():
+        return False
+    c = convolution(node)
+    if c.kernel != (3, 3) or c.stride != (1, 1) or c.dilation != (1, 1) or node.layer.groups > 1:
+        return False
+    slots = winograd.group(*c.output) if training else 1
+    return winograd.pays(node.x.shape[0], node.y.shape[0], *c.output, slots)
 
 
 def planes(channels: int) -> int:
@@ -41,6 +55,8 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
     """
     first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
     begin = place_input(nodes[0], memory)
+    for node in nodes:
+        node.op.winograd = suits_winograd(node, training) and not node.op.planar
     for i, node in enumerate(nodes):
         after = nodes[i + 1] if i + 1 < len(nodes) else None
         node.y.map = memory.map(floats(node.y.shape), border_of_x(after) if after else NO_BORDER)
@@ -106,7 +122,7 @@ def fill(node: Node, memory: Memory) -> None:
 def join_pools(nodes: list[Node]) -> None:
     """Let convolutions do the pooling behind them where windows lie side by side in the map."""
     for node, after in pairwise(nodes):
-        if node.kind != "conv" or after.kind != "max_pool":
+        if node.kind != "conv" or node.op.winograd or after.kind != "max_pool":
             continue
         high, wide, down, right, top, left = after.layer.windows()
         inside = after.y.shape[1] * high <= node.y.shape[1]
@@ -131,6 +147,12 @@ def fill_conv(node: Node) -> None:
     pixel = 1 if op.planar else LANES
     op.kernel, op.stride = sizes.kernel, sizes.stride
     op.padding = sizes.padding
+    if op.winograd:
+        op.group = winograd.group(*sizes.output)
+        op.packed = winograd.packed_floats(op.inputs, op.outputs)
+        op.packed_back = winograd.packed_floats(op.outputs, op.inputs) if op.dx else 0
+        op.scratch = winograd.scratch_floats(op.inputs, op.outputs)
+        return
     op.forward_taps = geometry.forward_taps(sizes, op.x, pixel)
     op.weight_taps = op.forward_taps.x
     taps = math.prod(sizes.kernel)
@@ -149,6 +171,8 @@ def fill_conv(node: Node) -> None:
 def partial_floats(node: Node) -> int:
     """Size of a convolution's private gradients: weights and bias, in whole vectors."""
     op = node.op
+    if op.winograd:
+        return winograd.partial_floats(op.inputs, op.outputs)
     inputs = op.inputs if op.planar else planes(op.inputs) * LANES
     return (inputs * math.prod(op.kernel) + 1) * planes(op.outputs) * LANES
 

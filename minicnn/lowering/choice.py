@@ -9,12 +9,13 @@ different orders.
 import math
 
 from ..engine import LANES
-from .channels import planes, suits
+from .channels import planes, suits, suits_winograd
 from .nodes import Node, convolution
 
 ACROSS: str | None = None  # one of the two for every plan, instead of the better one
 CACHE = 2**18  # floats of a slot's largest map that leave the second-level cache to others
 CROWDED = 2.0  # what a map beyond that costs, as a factor
+FEWER = 0.5  # what is left of a convolution's cost with the Winograd kernels
 ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
 
 
@@ -54,7 +55,8 @@ def channels_cost(node: Node, first: bool) -> float:
     if node.kind == "conv":
         area = math.prod(node.y.shape[1:]) * math.prod(convolution(node).kernel)
         dx = 0 if first else planes(inputs) * outputs
-        return float(area * (2 * inputs * planes(outputs) + dx))
+        cost = float(area * (2 * inputs * planes(outputs) + dx))
+        return cost * FEWER if suits_winograd(node, training=True) else cost
     if node.kind == "linear":
         return (2.0 if first else 3.0) * planes(math.prod(node.x_shape)) * outputs
     return 4.0 * planes(inputs) * math.prod(node.x.shape[1:])

@@ -127,6 +127,11 @@ class SampleStages(Stages):
         self.blocks("sum_partials", node.op, size, wait=False)
 
 
+def family(node: Node) -> str:
+    """Which kernels take the node, where the lanes are channels."""
+    return "winograd" if node.op.winograd else "channel"
+
+
 class ChannelStages(Stages):
     """Plans with channels in the lanes."""
 
@@ -139,9 +144,9 @@ class ChannelStages(Stages):
     def prepare_forward(self) -> None:
         for node in self.nodes:
             if node.kind == "conv":
-                self.blocks("channel_pack_forward", node.op, node.op.outputs, wait=False)
+                self.blocks(f"{family(node)}_pack_forward", node.op, node.op.outputs, wait=False)
             if node.kind == "conv" and node.op.dx is not None:
-                self.blocks("channel_pack_backward", node.op, node.op.inputs, wait=False)
+                self.blocks(f"{family(node)}_pack_backward", node.op, node.op.inputs, wait=False)
         self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
         if self.stages:
             self.flush()  # the weights must be ready
@@ -160,7 +165,7 @@ class ChannelStages(Stages):
         elif node.kind == "batchnorm":
             self.slot("channel_batchnorm_eval", node.op)
         elif node.kind in ("conv", "dropout"):
-            self.slot(f"channel_{node.kind}_forward", node.op)
+            self.slot(f"{family(node)}_{node.kind}_forward", node.op)
         else:
             self.slot(f"{node.kind}_forward", node.op)
 
@@ -186,15 +191,18 @@ class ChannelStages(Stages):
             if node.op.dx is not None:
                 self.slot("channel_batchnorm_backward", node.op)
         elif node.kind == "conv":
-            self.slot("channel_conv_backward_weight", node.op)
+            self.slot(f"{family(node)}_conv_backward_weight", node.op)
             if node.op.dx is not None:
-                self.slot("channel_conv_backward_input", node.op)
+                self.slot(f"{family(node)}_conv_backward_input", node.op)
         elif node.kind == "dropout":
             self.slot("channel_dropout_backward", node.op)
         else:
             self.slot(f"{node.kind}_backward", node.op)
 
     def sum_gradients(self, node: Node) -> None:
+        if node.op.winograd:
+            self.blocks("winograd_sum_partials", node.op, node.op.outputs, wait=False)
+            return
         weights = node.op.inputs * math.prod(node.op.kernel)
         items = -(-weights // BLOCKS["channel_sum_partials"]) + 1  # the last one is the bias
         size = items * BLOCKS["channel_sum_partials"]
