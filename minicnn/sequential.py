@@ -75,7 +75,7 @@ class Sequential(Chain):
         Parameters
         ----------
         x : (N, …) float32, or uint8 (scaled to 0…1)
-        y : (N,) integers
+        y : (N,) integers, or (N, K) shares of the classes
         clip_norm : float or None
             Scales the gradients down where their global norm is larger (Pascanu et al. 2013).
 
