@@ -37,6 +37,7 @@ from .sequential import Sequential
 from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from . import augment as augment
     from . import datasets as datasets
     from . import explain as explain
     from . import interop as interop
@@ -88,6 +89,7 @@ _LATER = {
     "StepLR": "schedulers",
     "StopOnNaN": "training.callbacks",
     "TimeBudget": "training.callbacks",
+    "augment": None,
     "datasets": None,
     "explain": None,
     "gradcheck": "gradient_check",
@@ -144,6 +146,7 @@ __all__ = [
     "Tanh",
     "TimeBudget",
     "__version__",
+    "augment",
     "clip_grad_norm",
     "datasets",
     "explain",

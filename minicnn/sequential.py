@@ -122,6 +122,7 @@ class Sequential(Chain):
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
+        augment: Any = None,
         state_file: str | os.PathLike[str] | None = None,
         resume: bool = False,
     ) -> History:
@@ -147,6 +148,8 @@ class Sequential(Chain):
             With the epoch's number, decides the order of the samples.
         drop_last : bool
             Leave out the last batch of an epoch when it is smaller than the others.
+        augment : mc.augment.Compose or one of its transforms, "none", "light", "strong", or None
+            Random changes to the training images, by `seed`, epoch and sample.
         state_file : path or None
             Where to write, before the first epoch and after each, all that is needed to resume.
         resume : bool
@@ -167,7 +170,7 @@ class Sequential(Chain):
 
         plan = training.Plan(
             x, y, epochs, batch_size, optimizer, loss or CrossEntropyLoss(),
-            validation_data, schedule, clip_norm, shuffle, seed, drop_last,
+            validation_data, schedule, clip_norm, shuffle, seed, drop_last, augment,
         )  # fmt: skip
         return training.fit(self, plan, callbacks, state_file=state_file, resume=resume)
 

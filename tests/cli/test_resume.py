@@ -16,8 +16,8 @@ COMPARED = ("model.safetensors", "last.safetensors", "args.json", "classes.json"
 
 
 def untimed(path):
-    """results.csv without its last two columns, which are timings."""
-    return [line.split(",")[:-2] for line in path.read_text().splitlines()]
+    """results.csv without its last three columns, which are timings."""
+    return [line.split(",")[:-3] for line in path.read_text().splitlines()]
 
 
 def same_run(first, second):
