@@ -52,6 +52,13 @@ def best_row(history: History) -> dict[str, Any]:
     return row
 
 
+def timings(history: History) -> dict[str, float]:
+    """Seconds in all; of a resumed run those of the epochs since. No clock is in summary.json,
+    which equal runs write alike."""
+    rows = [row for row in history.rows if row["seconds"] is not None]
+    return {name: float(sum(row[name] for row in rows)) for name in ("seconds", "wait_seconds")}
+
+
 def judge(model: Sequential, part: Dataset) -> tuple[float, NDArray[np.int64]]:
     """Accuracy and confusion matrix of a model on one part of the data."""
     predictions = model.predict(part.images)

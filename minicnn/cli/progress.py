@@ -69,7 +69,7 @@ class Progress(Callback):
         line = (
             f"  epoch {run.epoch:>{len(epochs)}}/{epochs}  loss {row['loss']:.4f}  "
             f"acc {percent(row['accuracy']):>8}  val_loss {row['val_loss']:.4f}  "
-            f"val_acc {percent(row['val_accuracy']):>8}  {row['seconds']:5.1f} s"
+            f"val_acc {percent(row['val_accuracy']):>8}  {row['seconds']:5.1f} s{_waited(run)}"
             f"{'  *best' if best else ''}"
         )
         self._say(line)
@@ -99,3 +99,10 @@ class Progress(Callback):
             return False
         self.best, self.best_epoch = row[self.monitor], row["epoch"]
         return True
+
+
+def _waited(run: "Run") -> str:
+    """How long the training waited for its data, where making them is work."""
+    if run.plan.augment is None:
+        return ""
+    return f"  wait {run.history[-1]['wait_seconds']:.1f} s"

@@ -53,6 +53,10 @@ def add_parser(subparsers: Any) -> None:
         help="judge and keep a moving average of the weights, such as 0.999")  # fmt: skip
     add("--val-split", metavar="X", type=real(0, 1, above=True, below=True),
         help="share of the training data that is kept for validation")  # fmt: skip
+    add("--test-split", metavar="X", type=real(0, 1, below=True),
+        help="share kept for a test at the end; photos: 0.1 from 1,000 on, else 0")  # fmt: skip
+    add("--augment", choices=defaults.AUGMENTS,
+        help="random changes to the training images; default: photos, by --arch")  # fmt: skip
     add("--image-size", metavar="HxW", type=image_size,
         help="photos: size they are stretched to (64x64; 224x224 for seed)")  # fmt: skip
     add("--on-error", choices=("raise", "skip"),
@@ -154,7 +158,7 @@ def _train(
     budget: "Sequence[Callback]",
     resume: bool,
 ) -> int:
-    from .finish import finish
+    from .finish import finish, timings
     from .job import MONITOR
     from .progress import Progress
 
@@ -170,7 +174,11 @@ def _train(
         raise  # about who reads along, not about the disk
     except OSError as error:
         raise Failure(ExitCode.DISK, f"error: {os_error_text(error)}", _way_on(folder)) from error
-    _show_summary({**summary, **left_out(job.photos)}, folder, console)
+    spent = timings(history)
+    if job.settings["augment"] != "none":
+        console.say(f"  time    {spent['seconds']:.1f} s, of which the training waited "
+                    f"{spent['wait_seconds']:.1f} s for its data")  # fmt: skip
+    _show_summary({**summary, **spent, **left_out(job.photos)}, folder, console)
     return ExitCode.DONE
 
 

@@ -175,8 +175,10 @@ def test_resume_survives_a_changed_architecture_file(data, command, monkeypatch)
 
 
 @pytest.mark.slow
-def test_killed_runs_resume_to_the_same_bytes(data, command):
-    words = ("train", data, "--arch", "mlp", "--epochs", "40", "--batch-size", "16", "--quiet")
+@pytest.mark.parametrize("augment", ["none", "strong"])
+def test_killed_runs_resume_to_the_same_bytes(data, command, augment):
+    words = ("train", data, "--arch", "mlp", "--epochs", "40", "--batch-size", "16", "--quiet",
+             "--augment", augment)  # fmt: skip
     command(*words)
     whole, killed = Path("runs/train-001"), Path("runs/train-002")
     rng = np.random.default_rng(0)
