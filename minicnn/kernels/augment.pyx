@@ -1,7 +1,7 @@
 """Random changes to images: one resampling, and one affine map of the colours.
 
-Called from a thread that works ahead of the training, which has the other cores; so neither
-shares its work out.
+Called from threads that work ahead of the training, one for each batch; so neither shares its
+work out.
 
     images (N, C, H, W), uint8 for 0 ... 255 or float for 0 ... 1   y (N, C, P, Q) float
 

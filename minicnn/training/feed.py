@@ -12,6 +12,7 @@ from .. import random
 from ..data.batches import batches
 from ..data.decoding import in_order
 from ..layers.base import FloatArray
+from ..threads import get_num_threads
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -24,8 +25,8 @@ Batch = tuple[FloatArray, NDArray[Any] | None]
 class Feed:
     """Iterates over one epoch's batches.
 
-    With `plan.augment` they are made by a thread beside the training, some batches ahead; what
-    they are depends on (seed, epoch, sample) only, so not on that thread.
+    With `plan.augment` they are made by threads beside the training, some batches ahead; what
+    they are depends on (seed, epoch, sample) only, so not on those threads.
 
     Parameters
     ----------
@@ -69,4 +70,6 @@ class Feed:
             order = random.permutation(len(plan.x), plan.seed, random.SHUFFLE, self.epoch)
         starts = range(0, plan.batches * plan.batch_size, plan.batch_size)
         chosen = (order[start : start + plan.batch_size] for start in starts)
-        return in_order(epoch.batch, chosen, threads=1, ahead=AHEAD)
+        # As many threads as the training has: they sleep while they are ahead of it, and where
+        # making the batches is the larger part of the work, no processor is idle.
+        return in_order(epoch.batch, chosen, min(get_num_threads(), AHEAD), ahead=AHEAD)

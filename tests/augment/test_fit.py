@@ -115,14 +115,16 @@ def test_feed_is_made_ahead_and_says_how_long_it_was_waited_for(monkeypatch):
 
     monkeypatch.setattr("minicnn.augment.compose.Epoch", Slow)
     feed = Feed(make_plan(CHAIN, net()), 0, 10)
-    taken = 0
-    for _ in feed:
-        taken += 1
-        if taken == 1:
-            time.sleep(0.1)  # the training; meanwhile the others are made
-            assert len(made) == 4
-    assert taken == 4 and threading.current_thread() not in made
-    assert 0.02 <= feed.waited < 0.09
+    start, trained = time.perf_counter(), 0.0
+    for taken, _ in enumerate(feed):
+        began = time.perf_counter()
+        # The first step of the training; meanwhile the other batches are made.
+        while taken == 0 and len(made) < 4:
+            time.sleep(0.01)
+            assert time.perf_counter() - began < 30
+        trained += time.perf_counter() - began
+    assert len(made) == 4 and threading.current_thread() not in made
+    assert 0.02 <= feed.waited <= time.perf_counter() - start - trained
 
 
 def test_feed_stops_its_thread_when_the_training_is_left(monkeypatch):
@@ -131,7 +133,7 @@ def test_feed_stops_its_thread_when_the_training_is_left(monkeypatch):
 
     class Leave(mc.Callback):
         def on_batch_end(self, run):
-            assert threading.active_count() == before + 1
+            assert threading.active_count() > before
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
