@@ -48,8 +48,7 @@ def finish(
 
 def best_row(history: History) -> dict[str, Any]:
     """The row of the epoch whose weights were kept: of equals the first."""
-    row: dict[str, Any] = max(history.rows, key=lambda row: row[MONITOR])
-    return row
+    return history.best(MONITOR)
 
 
 def timings(history: History) -> dict[str, float]:

@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..training.callbacks import Callback
+from ..training.history import is_lower_better
 from .console import Console, bar_size
 from .text import percent
 
@@ -95,7 +96,8 @@ class Progress(Callback):
         return int(run.plan.epochs - self._bar.total // len(run.plan.x) + 1)
 
     def _note(self, row: dict[str, Any]) -> bool:
-        if self.best is not None and row[self.monitor] <= self.best:
+        sign = 1 if is_lower_better(self.monitor) else -1
+        if self.best is not None and sign * row[self.monitor] >= sign * self.best:
             return False
         self.best, self.best_epoch = row[self.monitor], row["epoch"]
         return True

@@ -56,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
     add("--test-split", metavar="X", type=real(0, 1, below=True),
         help="share kept for a test at the end; photos: 0.1 from 1,000 on, else 0")  # fmt: skip
     add("--augment", choices=defaults.AUGMENTS,
-        help="random changes to the training images; default: photos, by --arch")  # fmt: skip
+        help="random changes to the training images; photos: strong, else none")  # fmt: skip
     add("--image-size", metavar="HxW", type=image_size,
         help="photos: size they are stretched to (64x64; 224x224 for seed)")  # fmt: skip
     add("--on-error", choices=("raise", "skip"),
@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
     add("--allow-tiny", action="store_true",
         help="photos: train also where a class has only one or two")  # fmt: skip
     add("--patience", metavar="N", type=whole(1),
-        help="stop after N epochs without a better validation accuracy")  # fmt: skip
+        help="stop after N epochs without a lower validation loss")  # fmt: skip
     add("--time-budget", metavar="MINUTES", type=real(above=True),
         help="end in time: begin no epoch that would not fit")  # fmt: skip
     add("--seed", metavar="N", type=whole(0, 2**64 - 1), help="decides all that is random (0)")
