@@ -29,13 +29,15 @@ NAMES = (
 )  # fmt: skip
 AUTO_LR = ("lr", "auto")  # args.json has the rate that was found
 ENOUGH = 1000  # photos from which on a tenth is a validation part, and another a test part
-IMAGE_SIZE = "64x64"  # of photos
+IMAGE_SIZE = "96x96"  # of photos
 IMAGE_SIZES = {"seed": "224x224"}  # architectures that are made for another one
-# What suits photos, and architectures that want something else.
-PHOTO_RECIPE: dict[str, Any] = {"epochs": 40, "batch_size": 32, "augment": "light"}
-PHOTO_RECIPES: dict[str, dict[str, Any]] = {
-    "seed": {"epochs": 90, "batch_size": 32, "augment": "light"},
-}
+FEW_EPOCHS = 20  # of MANY photos
+
+# What suits photos; measured in docs/augmentation.md.
+PHOTO_RECIPE: dict[str, Any] = {
+    "epochs": 80, "batch_size": 32, "augment": "strong", "label_smoothing": 0.1,
+}  # fmt: skip
+PHOTO_DECAY = 0.05  # of the weights, with adamw
 
 
 def photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,12 +70,13 @@ def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
         "warmup": 0,
     }
     if splits.photos is not None:
-        chosen |= photo_settings(splits, given["arch"] or "auto")
+        chosen |= photo_settings(splits)
     settings = chosen | {name: value for name, value in given.items() if value is not None}
     check_shares(settings)
     optimizer = settings["optimizer"]
     settings.setdefault("lr", LEARNING_RATES[optimizer])
-    settings.setdefault("weight_decay", WEIGHT_DECAYS[optimizer])
+    photos = splits.photos is not None and optimizer == "adamw"
+    settings.setdefault("weight_decay", PHOTO_DECAY if photos else WEIGHT_DECAYS[optimizer])
     if settings["warmup"] >= settings["epochs"]:
         raise Failure(
             ExitCode.USAGE,
@@ -83,14 +86,15 @@ def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
     return {"format": FORMAT} | {name: settings.get(name) for name in NAMES}
 
 
-def photo_settings(splits: "Splits", arch: str) -> dict[str, Any]:
+def photo_settings(splits: "Splits") -> dict[str, Any]:
     """What is chosen for photos beyond, or instead of, what is for other images."""
     assert splits.photos is not None
     height, width = splits.photos.size
-    chosen = {"image_size": f"{height}x{width}", "on_error": "raise",
-              **PHOTO_RECIPES.get(arch, PHOTO_RECIPE)}  # fmt: skip
-    whole = splits.validation is None and splits.test is None
-    if whole and len(splits.train.labels) >= ENOUGH:
+    images = len(splits.train.labels)
+    chosen = {"image_size": f"{height}x{width}", "on_error": "raise", **PHOTO_RECIPE}
+    if images >= MANY:
+        chosen["epochs"] = FEW_EPOCHS
+    if images >= ENOUGH and splits.validation is None and splits.test is None:
         chosen |= {"val_split": 0.1, "test_split": 0.1}
     return chosen
 

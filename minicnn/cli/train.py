@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> None:
     add("--augment", choices=defaults.AUGMENTS,
         help="random changes to the training images; photos: strong, else none")  # fmt: skip
     add("--image-size", metavar="HxW", type=image_size,
-        help="photos: size they are stretched to (64x64; 224x224 for seed)")  # fmt: skip
+        help="photos: size they are stretched to (96x96; 224x224 for seed)")  # fmt: skip
     add("--on-error", choices=("raise", "skip"),
         help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
     add("--allow-tiny", action="store_true",

@@ -24,7 +24,7 @@ def test_augment_is_none_but_for_photos(data, photos, command):  # noqa: F811
     command("train", data, *FAST, "--quiet")
     command("train", photos, *TINY, "--quiet")
     assert read("args.json")["augment"] == "none"
-    assert read("args.json", Path("runs/train-002"))["augment"] == "light"
+    assert read("args.json", Path("runs/train-002"))["augment"] == "strong"
 
 
 def test_augment_changes_the_training_and_not_what_is_evaluated(data, command):
@@ -128,3 +128,27 @@ def test_resumed_run_with_a_test_part_has_the_same_bytes(data, command, monkeypa
     assert command("train", "--resume", "parts", "--quiet")[0] == 0
     for name in ("model.safetensors", "last.safetensors", "args.json", "summary.json"):
         assert Path("whole", name).read_bytes() == Path("parts", name).read_bytes()
+
+
+# --- what is chosen for photos -----------------------------------------------------------------
+
+
+def chosen(command, *words):
+    _, out, _ = command("train", *words, "--dry-run", "--json")
+    return only_object(out)["settings"]
+
+
+def test_photos_get_a_recipe_of_their_own(data, photos, command, monkeypatch):  # noqa: F811
+    names = ("epochs", "batch_size", "augment", "label_smoothing", "weight_decay")
+    small = ("--arch", "mlp", "--image-size", "8")
+    recipe = {name: chosen(command, photos, *small)[name] for name in names}
+    assert recipe == dict(zip(names, (80, 32, "strong", 0.1, 0.05), strict=True))
+    recipe = {name: chosen(command, data)[name] for name in names}
+    assert recipe == dict(zip(names, (10, 64, "none", 0.0, 0.01), strict=True))
+    monkeypatch.setattr(settings, "MANY", 36)
+    assert chosen(command, photos, *small)["epochs"] == 20
+
+
+def test_photos_with_another_optimizer_have_its_weight_decay(photos, command):  # noqa: F811
+    sgd = chosen(command, photos, "--arch", "mlp", "--image-size", "8", "--optimizer", "sgd")
+    assert (sgd["weight_decay"], sgd["lr"]) == (5e-4, 0.1)
