@@ -9,7 +9,6 @@ from .color import ColorJitter
 from .compose import Compose
 from .erasing import RandomErasing
 from .geometry import RandomHorizontalFlip, RandomResizedCrop, RandomRotation
-from .mixing import CutMix, MixUp
 
 PRESETS = ("none", "light", "strong")
 
@@ -65,14 +64,13 @@ def _signs(name: str) -> list[Transform]:
 
 
 def _photos(name: str, channels: int) -> list[Transform]:
-    """Mirrored, cut and recoloured; strong ones also covered and mixed."""
+    """Mirrored, cut and recoloured; strong ones also turned and partly covered."""
     flip = RandomHorizontalFlip()
     if name == "light":
         transforms = [flip, RandomResizedCrop((0.5, 1.0), (3 / 4, 4 / 3))]
         return [*transforms, *_jitter(channels, 0.2, 0.0)]
-    transforms = [flip, RandomResizedCrop((0.25, 1.0), (3 / 4, 4 / 3)), RandomRotation(10)]
-    return [*transforms, *_jitter(channels, 0.4, 0.05), RandomErasing(0.25, (0.02, 0.25)),
-            MixUp(0.2, p=0.3), CutMix(1.0, p=0.4)]  # fmt: skip
+    transforms = [flip, RandomResizedCrop((0.35, 1.0), (3 / 4, 4 / 3)), RandomRotation(10)]
+    return [*transforms, *_jitter(channels, 0.3, 0.03), RandomErasing(0.25, (0.02, 0.2))]
 
 
 def _jitter(channels: int, amount: float, hue: float) -> list[Transform]:

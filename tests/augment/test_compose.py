@@ -8,7 +8,7 @@ from minicnn.arrays import as_float32
 from minicnn.augment.compose import Epoch
 from minicnn.augment.mixing import beta_table, draw_beta
 
-STRONG = augment.preset("strong")
+STRONG = augment.Compose(augment.preset("strong"), augment.MixUp(p=0.3), augment.CutMix(p=0.4))
 
 
 def photos(n=12, size=(6, 8), channels=3, seed=0):
