@@ -76,6 +76,7 @@ class Compose:
             A new array; where labels would be mixed, the mixed images.
         """
         x = np.asarray(x)
+        self.check(x)
         labels = np.zeros(len(x), np.int64)
         return Epoch(self, x, labels, seed, epoch, classes=1).batch(np.arange(len(x)))[0]
 
@@ -100,8 +101,9 @@ class Epoch:
     ----------
     chain : Compose
     x : (N, C, H, W) uint8 or float array
-    y : (N,) int64 array
-        Class numbers below `classes`.
+        Images that `chain.check` has accepted.
+    y : (N,) integers
+        Class numbers, below `classes` where they are mixed.
     seed, epoch : int
     classes : int
         Length of a row of targets, if the chain mixes.
@@ -109,13 +111,12 @@ class Epoch:
     Raises
     ------
     TypeError, ValueError
-        Images that it cannot be applied to; labels out of range where they are mixed.
+        Labels of another type, or out of range where they are mixed.
     """
 
     def __init__(
         self, chain: Compose, x: NDArray[Any], y: Any, seed: int, epoch: int, classes: int
     ):
-        chain.check(x)
         self.chain, self.x, self.classes = chain, x, whole_number(classes, "classes")
         self.y = as_labels(y, len(x))
         if chain.mixes:
