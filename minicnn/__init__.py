@@ -37,6 +37,7 @@ from .sequential import Sequential
 from .threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from . import augment as augment
     from . import calibration as calibration
     from . import datasets as datasets
     from . import explain as explain
@@ -89,6 +90,7 @@ _LATER = {
     "StepLR": "schedulers",
     "StopOnNaN": "training.callbacks",
     "TimeBudget": "training.callbacks",
+    "augment": None,
     "calibration": None,
     "datasets": None,
     "explain": None,
@@ -146,6 +148,7 @@ __all__ = [
     "Tanh",
     "TimeBudget",
     "__version__",
+    "augment",
     "calibration",
     "clip_grad_norm",
     "datasets",

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+SHARES_TOLERANCE = 1e-3  # of the sum of a row of shares
+
 
 def as_float32(x: Any) -> npt.NDArray[np.float32]:
     """Any array as a C-contiguous float32 array.
@@ -81,6 +83,46 @@ def as_labels(y: Any, n: int | None = None) -> npt.NDArray[np.int64]:
     if y.dtype.kind == "u" and y.size and int(y.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"labels must fit int64, got {y.max()}")
     return np.ascontiguousarray(y, np.int64)
+
+
+def as_targets(y: Any, n: int) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+    """What a loss compares n samples with: class numbers, or shares of all classes.
+
+    Parameters
+    ----------
+    y : (n,) integers, or (n, K) float array
+        Each row of the latter lies in 0 … 1 and adds up to 1, within 1e-3.
+
+    Returns
+    -------
+    (n,) int64 or (n, K) float32 array
+        `y` itself where it is one already, otherwise a new array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `as_labels`, and for rows that are no shares.
+    """
+    y = np.asarray(y)
+    if y.ndim != 2 or y.dtype.kind != "f" or y.shape[1] < 2:
+        return as_labels(y, n)
+    if len(y) != n:
+        raise ValueError(f"targets must be as many as the samples, got {len(y)} for {n} samples")
+    shares = np.asarray(y, np.float32, order="C")
+    sums = shares.sum(axis=1)
+    # Written so that a NaN fails.
+    if not ((shares >= 0).all() and (np.abs(sums - 1) <= SHARES_TOLERANCE).all()):
+        raise ValueError(
+            "targets must be shares of the classes, at least 0 and adding up to 1, got rows with "
+            f"sums of {sums.min():g} … {sums.max():g} and values of {shares.min():g} … "
+            f"{shares.max():g}; divide each row by its sum"
+        )
+    return shares
+
+
+def class_numbers(targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The labels (n,) that targets from `as_targets` stand for: of shares the largest's."""
+    return targets if targets.ndim == 1 else np.asarray(targets.argmax(axis=1), np.int64)
 
 
 def _rank_hint(y: npt.NDArray[np.generic]) -> str:

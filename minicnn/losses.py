@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import real_number, whole_number
-from .arrays import as_float32, as_labels
+from .arrays import as_float32, as_targets
 from .kernels import softmax_cross_entropy as kernel
 from .layers.base import FloatArray
 from .layers.mode import in_inference
@@ -17,7 +17,7 @@ from .threads import get_num_threads
 class Loss(Protocol):
     """A loss function, like CrossEntropyLoss."""
 
-    def __call__(self, logits: FloatArray, labels: NDArray[np.int64]) -> float:
+    def __call__(self, logits: FloatArray, labels: NDArray[Any]) -> float:
         """The loss of a batch, remembered for `backward`."""
 
     def backward(self) -> FloatArray:
@@ -38,6 +38,12 @@ class CrossEntropyLoss:
     It is the mean over the samples when there are no class weights. log p comes from
     log-sum-exp, so logits of any finite size are fine. When every label is ignored the loss is
     0/0 = NaN and so is what training makes of it, as in PyTorch.
+
+    Labels may also be shares t of the classes, as MixUp and CutMix make them. Then, as in PyTorch,
+
+        loss = 1/N Σ_n Σ_k w[k] t'[n, k] (−log p[n, k]),    t' = (1 − ε) t + ε/K
+
+    and the mean is over all N samples, also with class weights.
 
     Parameters
     ----------
@@ -63,7 +69,7 @@ class CrossEntropyLoss:
         self.weight = None if weight is None else _class_weights(weight)
         self.ignore_index = whole_number(ignore_index, "ignore_index", -(2**63), 2**63 - 1)
         self.label_smoothing = real_number(label_smoothing, "label_smoothing", maximum=1.0)
-        self._saved: tuple[FloatArray, NDArray[np.int64], float] | None = None
+        self._saved: tuple[FloatArray, NDArray[Any], float] | None = None
 
     def __call__(self, logits: Any, labels: Any) -> float:
         """The loss of a batch.
@@ -72,8 +78,8 @@ class CrossEntropyLoss:
         ----------
         logits : (N, K) float32
             Other floats are converted.
-        labels : (N,) integers
-            Each in [0, K), or `ignore_index`.
+        labels : (N,) integers, or (N, K) floats
+            Each in [0, K), or `ignore_index`; or shares of the classes, a row for each sample.
 
         Raises
         ------
@@ -82,8 +88,10 @@ class CrossEntropyLoss:
         """
         logits = as_float32(logits)
         self._check_logits(logits)
-        labels = as_labels(labels, len(logits))
+        labels = as_targets(labels, len(logits))
         probabilities = np.empty_like(logits)
+        if labels.ndim == 2:
+            return self._soft(logits, labels, probabilities)
         loss, weight_sum = kernel.softmax_cross_entropy_forward(
             logits,
             labels,
@@ -113,6 +121,12 @@ class CrossEntropyLoss:
             )
         probabilities, labels, weight_sum = self._saved
         dlogits = np.empty_like(probabilities)
+        if labels.ndim == 2:
+            kernel.soft_cross_entropy_backward(
+                probabilities, labels, self.weight, self.label_smoothing, dlogits,
+                get_num_threads(),
+            )  # fmt: skip
+            return dlogits
         kernel.softmax_cross_entropy_backward(
             probabilities,
             labels,
@@ -136,6 +150,15 @@ class CrossEntropyLoss:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{k}={v!r}" for k, v in self.hyper_parameters().items())
         return f"CrossEntropyLoss({arguments})"
+
+    def _soft(self, logits: FloatArray, targets: FloatArray, probabilities: FloatArray) -> float:
+        """The loss of targets that are shares of the classes."""
+        loss = kernel.soft_cross_entropy_forward(
+            logits, targets, self.weight, self.label_smoothing, probabilities, get_num_threads()
+        )
+        if not in_inference():
+            self._saved = probabilities, targets.copy(), float(len(logits))
+        return float(loss)
 
     def _check_logits(self, logits: FloatArray) -> None:
         if logits.ndim != 2 or not logits.size:

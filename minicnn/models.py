@@ -8,6 +8,7 @@ pixel of; a smaller one is a ShapeError.
 import json
 import os
 from collections.abc import Callable
+from itertools import pairwise
 
 from .architecture import Maker
 from .arguments import size_text, whole_number
@@ -28,6 +29,8 @@ from .sequential import Sequential
 
 LARGEST_FILE = 1 << 20  # bytes of an architecture file; the largest sensible one is far smaller
 SEED_CHANNELS = (16, 32, 64, 128)
+PHOTO_CHANNELS = (24, 48, 96, 192, 256)
+LARGE = 64  # pixels from which on an image is taken for a photo
 
 
 def mlp(input_shape: Shape, classes: int, seed: int = 0) -> Sequential:
@@ -57,12 +60,25 @@ def cnn_s(input_shape: Shape, classes: int, seed: int = 0) -> Sequential:
 
 
 def cnn_m(input_shape: Shape, classes: int, seed: int = 0) -> Sequential:
-    """Three pairs of 3×3 convolutions with 32, 64 and 128 channels, for colour images."""
-    layers = [
-        *_pair(None, 32), MaxPool2d(2),
-        *_pair(32, 64), MaxPool2d(2),
-        *_pair(64, 128), Dropout(0.2), *_head(128, classes),
-    ]  # fmt: skip
+    """3×3 convolutions with batch normalisation for colour images.
+
+    Up to 63 pixels three pairs with 32, 64 and 128 channels. Larger images have detail to spare
+    and need to be seen in larger parts: five single ones with 24 to 256 channels, the first of
+    which halves the image.
+    """
+    layers: list[Layer]
+    if min(input_shape[1:]) >= LARGE:
+        layers = _block(None, PHOTO_CHANNELS[0], stride=2)
+        for before, channels in pairwise(PHOTO_CHANNELS):
+            layers += [*_block(before, channels), MaxPool2d(2)]
+        pool, flatten, linear = _head(PHOTO_CHANNELS[-1], classes)
+        layers = [*layers[:-1], pool, flatten, Dropout(0.2), linear]
+    else:
+        layers = [
+            *_pair(None, 32), MaxPool2d(2),
+            *_pair(32, 64), MaxPool2d(2),
+            *_pair(64, 128), Dropout(0.2), *_head(128, classes),
+        ]  # fmt: skip
     return Sequential(*layers, seed=seed).build(input_shape)
 
 
@@ -150,12 +166,15 @@ def from_file(
     return model
 
 
+def _block(in_channels: int | None, channels: int, stride: int = 1) -> list[Layer]:
+    """A 3×3 convolution; BatchNorm's shift stands in for its bias."""
+    convolution = Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+    return [convolution, BatchNorm2d(channels), ReLU()]
+
+
 def _pair(in_channels: int | None, channels: int) -> list[Layer]:
-    """Two 3×3 convolutions that keep the size; BatchNorm's shift stands in for their bias."""
-    return [
-        Conv2d(in_channels, channels, 3, padding=1, bias=False), BatchNorm2d(channels), ReLU(),
-        Conv2d(channels, channels, 3, padding=1, bias=False), BatchNorm2d(channels), ReLU(),
-    ]  # fmt: skip
+    """Two of them that keep the size."""
+    return [*_block(in_channels, channels), *_block(channels, channels)]
 
 
 def _head(channels: int, classes: int) -> list[Layer]:

@@ -78,7 +78,7 @@ class Sequential(Chain):
         Parameters
         ----------
         x : (N, …) float32, or uint8 (scaled to 0…1)
-        y : (N,) integers
+        y : (N,) integers, or (N, K) shares of the classes
         clip_norm : float or None
             Scales the gradients down where their global norm is larger (Pascanu et al. 2013).
 
@@ -125,6 +125,7 @@ class Sequential(Chain):
         shuffle: bool = True,
         seed: int = 0,
         drop_last: bool = False,
+        augment: Any = None,
         state_file: str | os.PathLike[str] | None = None,
         resume: bool = False,
     ) -> History:
@@ -150,6 +151,8 @@ class Sequential(Chain):
             With the epoch's number, decides the order of the samples.
         drop_last : bool
             Leave out the last batch of an epoch when it is smaller than the others.
+        augment : mc.augment.Compose or one of its transforms, "none", "light", "strong", or None
+            Random changes to the training images, by `seed`, epoch and sample.
         state_file : path or None
             Where to write, before the first epoch and after each, all that is needed to resume.
         resume : bool
@@ -170,7 +173,7 @@ class Sequential(Chain):
 
         plan = training.Plan(
             x, y, epochs, batch_size, optimizer, loss or CrossEntropyLoss(),
-            validation_data, schedule, clip_norm, shuffle, seed, drop_last,
+            validation_data, schedule, clip_norm, shuffle, seed, drop_last, augment,
         )  # fmt: skip
         return training.fit(self, plan, callbacks, state_file=state_file, resume=resume)
 

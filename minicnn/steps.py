@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .arrays import as_labels
+from .arrays import as_targets, class_numbers
 from .interrupts import signals_deferred
 from .kernels.softmax_cross_entropy import count_correct
 from .losses import Loss
@@ -50,7 +50,7 @@ def step_by_calls(
         check_owner(optimizer, model, model.flat_parameters)
         passes = model.passes_for(x)
         logits = passes.forward(x)
-        labels = as_labels(y, len(logits))
+        labels = as_targets(y, len(logits))
         loss = loss_fn(logits, labels)
         if np.isfinite(loss):
             passes.backward(loss_fn.backward())
@@ -58,7 +58,7 @@ def step_by_calls(
                 clip_grad_norm(model.parameters(), clip_norm)
             with signals_deferred():  # Ctrl-C finds a step made as a whole, or not at all
                 optimizer.step()
-        return loss, count_correct(logits, labels)
+        return loss, count_correct(logits, class_numbers(labels))
     finally:
         if optimizer.steps == steps:
             before.restore()

@@ -7,10 +7,13 @@ import pytest
 import minicnn as mc
 
 ROWS = [
-    {"epoch": 1, "loss": 2.0, "val_accuracy": 0.5, "seconds": 1.5, "images_per_second": 10.0},
-    {"epoch": 2, "loss": 0.5, "val_accuracy": 0.9, "seconds": 1.0, "images_per_second": 20.0},
-    {"epoch": 3, "loss": 0.5, "val_accuracy": 0.8, "seconds": 1.0, "images_per_second": 20.0},
-]
+    {"epoch": 1, "loss": 2.0, "val_accuracy": 0.5, "seconds": 1.5, "images_per_second": 10.0,
+     "wait_seconds": 0.5},
+    {"epoch": 2, "loss": 0.5, "val_accuracy": 0.9, "seconds": 1.0, "images_per_second": 20.0,
+     "wait_seconds": 0.0},
+    {"epoch": 3, "loss": 0.5, "val_accuracy": 0.8, "seconds": 1.0, "images_per_second": 20.0,
+     "wait_seconds": 0.0},
+]  # fmt: skip
 
 
 def test_history_by_name_and_by_number_gives_columns_and_rows():
@@ -62,8 +65,8 @@ def test_history_to_json_without_timings_leaves_them_none():
 
 def test_history_repr_is_a_table():
     assert repr(mc.History(ROWS[:2])).splitlines() == [
-        "epoch  loss  val_accuracy  seconds  images_per_second",
-        "    1     2           0.5      1.5                 10",
-        "    2   0.5           0.9        1                 20",
+        "epoch  loss  val_accuracy  seconds  images_per_second  wait_seconds",
+        "    1     2           0.5      1.5                 10           0.5",
+        "    2   0.5           0.9        1                 20             0",
     ]
     assert repr(mc.History()) == "History of 0 epochs"

@@ -237,3 +237,59 @@ def test_loss_of_a_wrong_batch_says_what_was_expected(logits, labels, error, mes
 def test_loss_with_a_wrong_number_of_class_weights_is_a_value_error():
     with pytest.raises(ValueError, match="2 class weights for 3 classes"):
         CrossEntropyLoss([1, 1])(np.zeros((1, 3)), [0])
+
+
+# --- shares of classes ----------------------------------------------------------------------
+
+
+def test_loss_of_shares_is_the_mean_of_the_classes_losses_in_proportion():
+    logits, _ = batch(2, 3)
+    loss_fn = CrossEntropyLoss()
+    halves = loss_fn(logits, np.array([[0.5, 0.5, 0], [0, 0.25, 0.75]]))
+    single = [loss_fn(logits[:1], [0]), loss_fn(logits[:1], [1]),
+              loss_fn(logits[1:], [1]), loss_fn(logits[1:], [2])]  # fmt: skip
+    expected = (0.5 * single[0] + 0.5 * single[1] + 0.25 * single[2] + 0.75 * single[3]) / 2
+    assert halves == pytest.approx(expected, **LOSS)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_of_shares_equals_pytorch(weighted, smoothing):
+    torch = pytest.importorskip("torch")
+    logits, _ = batch(6, 4)
+    targets = np.random.default_rng(1).dirichlet(np.ones(4), 6).astype(np.float32)
+    weight = np.array([0.5, 1, 2, 3], np.float32) if weighted else None
+    loss_fn = CrossEntropyLoss(weight, label_smoothing=smoothing)
+    z = torch.from_numpy(logits).requires_grad_()
+    peer = torch.nn.CrossEntropyLoss(
+        None if weight is None else torch.from_numpy(weight), label_smoothing=smoothing
+    )(z, torch.from_numpy(targets))
+    peer.backward()
+    assert loss_fn(logits, targets) == pytest.approx(peer.item(), rel=1e-5)  # float32 there
+    np.testing.assert_allclose(loss_fn.backward(), z.grad.numpy(), **GRADIENT)
+
+
+def test_loss_of_shares_keeps_a_copy_of_them():
+    logits, _ = batch(2, 3)
+    targets = np.full((2, 3), 1 / 3, np.float32)
+    loss_fn = CrossEntropyLoss()
+    loss_fn(logits, targets)
+    expected = loss_fn.backward()
+    targets[...] = 0
+    np.testing.assert_array_equal(loss_fn.backward(), expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.full((2, 3), 0.5), "shares of the classes.*sums of 1.5"),
+        ([[1.5, -0.5, 0], [1, 0, 0]], "shares of the classes"),
+        ([[np.nan, 0.5, 0.5], [1, 0, 0]], "shares of the classes"),
+        (np.full((3, 3), 1 / 3), "got 3 for 2 samples"),
+        (np.full((2, 4), 1 / 4), r"targets has shape \(2, 4\)"),
+        ([[1, 0, 0], [0, 1, 0]], "one class number a sample.*argmax"),
+    ],
+)
+def test_loss_of_what_are_no_shares_is_an_error(targets, message):
+    with pytest.raises(ValueError, match=message):
+        CrossEntropyLoss()(np.zeros((2, 3), np.float32), targets)

@@ -40,6 +40,13 @@ def test_architecture_has_the_parameters_counted_by_hand(name, parameters):
     assert models.make(name, SHAPES[name], 10).flat_parameters.size == parameters
 
 
+def test_cnn_m_for_photos_has_the_parameters_counted_by_hand():
+    model = models.make("cnn-m", (3, 64, 80), 10)
+    weights = 9 * (3 * 24 + 24 * 48 + 48 * 96 + 96 * 192 + 192 * 256)
+    assert model.flat_parameters.size == weights + 2 * (24 + 48 + 96 + 192 + 256) + 2570
+    assert models.make("cnn-m", (3, 63, 80), 10).flat_parameters.size == 288_746
+
+
 def test_seed_net_has_the_size_of_its_files():
     model = models.make("seed", (3, 224, 224), 3)
     assert 4 * model.flat_parameters.size == 446_988  # the variant with BatchNorm, no statistics
@@ -74,7 +81,7 @@ def test_auto_goes_by_the_shape_of_the_images(shape, name):
 
 
 @pytest.mark.parametrize("name", ["cnn-s", "cnn-m"])
-@pytest.mark.parametrize("size", [(4, 4), (9, 5), (33, 40)])
+@pytest.mark.parametrize("size", [(4, 4), (9, 5), (33, 40), (64, 97)])
 def test_convolutional_nets_take_any_size(name, size):
     assert models.make(name, (1, *size), 3).output_shape((1, *size)) == (3,)
 

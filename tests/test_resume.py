@@ -78,7 +78,15 @@ def averaged(params):
     return optimizer, None, {"callbacks": [mc.EMA(0.9), stopping]}
 
 
-RECIPES = [momentum, nesterov_one_cycle, adam, adamw_warmup, plateau, early_stopping, averaged]
+def augmented(params):
+    optimizer = mc.SGD(params, lr=0.05, momentum=0.9)
+    chain = mc.augment.Compose(mc.augment.preset("strong", 1), mc.augment.MixUp(0.5, p=0.7))
+    return optimizer, None, {"augment": chain}
+
+
+RECIPES = [
+    momentum, nesterov_one_cycle, adam, adamw_warmup, plateau, early_stopping, averaged, augmented,
+]  # fmt: skip
 
 
 def train(folder, recipe=momentum, stop=None, epochs=EPOCHS, data=None, **changes):
@@ -323,6 +331,7 @@ def other_loss(params):
         ("shuffle: it has True, this run has False", {"shuffle": False}),
         ("drop_last: it has False, this run has True", {"drop_last": True}),
         ("clip_norm: it has None, this run has 1.0", {"clip_norm": 1}),
+        ("augment: it has None, this run has {'transforms'", {"augment": "light"}),
         ("optimizer.lr: it has 0.05, this run has 0.04", {"recipe": other_lr}),
         ("optimizer.type: it has 'SGD', this run has 'Adam'", {"recipe": adam}),
         ("schedule.step_size: it has 2, this run has 3", {"recipe": other_schedule}),

@@ -115,10 +115,11 @@ def test_history_has_one_row_an_epoch_with_all_columns():
     assert history["epoch"] == [1, 2, 3]
     assert history.columns() == [
         "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds",
-        "images_per_second",
+        "images_per_second", "wait_seconds",
     ]  # fmt: skip
     last = model.evaluate(*validation)
     assert (history[-1]["val_loss"], history[-1]["val_accuracy"]) == tuple(last.values())
+    assert all(0 < row["wait_seconds"] < row["seconds"] for row in history)
     assert all(0 < row["seconds"] and 0 < row["images_per_second"] for row in history)
 
 

@@ -79,7 +79,7 @@ def _choose_data(
     """Name of the data, name of the part, the part, and how photos were read."""
     from ..runs import RunFolder
     from . import settings as defaults
-    from .job import open_data
+    from .job import divide, open_data
 
     folder = RunFolder(path.parent)
     own = folder.read(folder.arguments) if folder.arguments.is_file() else None
@@ -98,8 +98,10 @@ def _choose_data(
     check_photo_options({"on_error": arguments.on_error}, splits)
     if splits.photos is not None:
         note_passed_over(splits.photos, console)
-    part = arguments.split or _default_part(splits, same)
-    return splits.name, part, _part(splits, part, own if same else None), splits.photos
+    if own is not None and same:
+        splits = divide(splits, own)
+    part = arguments.split or _default_part(splits)
+    return splits.name, part, _part(splits, part), splits.photos
 
 
 def _conversion(model: "Sequential") -> dict[str, Any]:
@@ -118,39 +120,37 @@ def _conversion(model: "Sequential") -> dict[str, Any]:
     }
 
 
-def _default_part(splits: "Splits", same: bool) -> str:
+def _default_part(splits: "Splits") -> str:
     if splits.test is not None:
         return "test"
-    return "val" if same or splits.validation is not None else "all"
+    return "val" if splits.validation is not None else "all"
 
 
-def _part(splits: "Splits", part: str, own: dict[str, Any] | None) -> "Dataset":
-    """The samples of one part; train and val are divided as the run did."""
+def _part(splits: "Splits", part: str) -> "Dataset":
+    """The samples of one part of data that are divided, where they are the run's, as it did."""
     import numpy as np
 
     from ..data.dataset import Dataset
     from ..data.picture_cache import join_rows
-    from .job import divide
 
-    if part == "test":
-        if splits.test is None:
-            raise Failure(ExitCode.DATA, f"error: {splits.name}: has no test part; use --split all")
-        return splits.test
+    parts = {"train": splits.train, "val": splits.validation, "test": splits.test}
     if part == "all":
-        parts = [p for p in (splits.train, splits.validation, splits.test) if p is not None]
+        present = [p for p in parts.values() if p is not None]
         return Dataset(
-            join_rows([p.images for p in parts]),
-            np.concatenate([p.labels for p in parts]),
+            join_rows([p.images for p in present]),
+            np.concatenate([p.labels for p in present]),
             splits.train.classes,
         )
-    if splits.validation is None and own is None:
+    found = parts[part]
+    if part == "test" and found is None:
+        raise Failure(ExitCode.DATA, f"error: {splits.name}: has no test part; use --split all")
+    if splits.validation is None or found is None:
         raise Failure(
             ExitCode.DATA,
             f"error: {splits.name}: is not what the run was trained on, so it has no {part} part; "
             "use --split all",
         )
-    share, seed = (own["val_split"], own["seed"]) if own is not None else (0.5, 0)
-    return divide(splits, share, seed)[part == "val"]
+    return found
 
 
 def _in_order_of(classes: list[str], dataset: "Dataset", name: str) -> Any:

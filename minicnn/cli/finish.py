@@ -60,8 +60,14 @@ def report_stopped(job: Job, folder: runs.RunFolder) -> None:
 
 def best_row(history: History) -> dict[str, Any]:
     """The row of the epoch whose weights were kept: of equals the first."""
-    row: dict[str, Any] = max(history.rows, key=lambda row: row[MONITOR])
-    return row
+    return history.best(MONITOR)
+
+
+def timings(history: History) -> dict[str, float]:
+    """Seconds in all; of a resumed run those of the epochs since. No clock is in summary.json,
+    which equal runs write alike."""
+    rows = [row for row in history.rows if row["seconds"] is not None]
+    return {name: float(sum(row[name] for row in rows)) for name in ("seconds", "wait_seconds")}
 
 
 def draw(

@@ -1,6 +1,6 @@
 """From settings to the objects that train: data in parts, model, loss, optimizer, schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,9 @@ from ..training.callbacks import EMA, Callback, Checkpoint, CSVLog, EarlyStoppin
 from .failures import ExitCode, Failure, blaming, os_error_text
 from .photos import nested_hint
 
-MONITOR = "val_accuracy"  # its best epoch is the one that is kept
+# Its best epoch is the one that is kept. Not the accuracy: of a few hundred images that is a
+# matter of luck, and its best epoch is the luckiest one. The loss weighs how sure each answer is.
+MONITOR = "val_loss"
 RISE = 0.3  # share of OneCycle in which the rate rises, without --warmup
 WARMUP_START = 0.01  # of the full rate, at the first step of a warm-up
 
@@ -77,6 +79,7 @@ class Job:
             schedule=make_schedule(settings, optimizer, self.steps_per_epoch),
             clip_norm=settings["clip_norm"],
             seed=settings["seed"],
+            augment=settings["augment"],
             **options,
         )
 
@@ -95,27 +98,43 @@ def open_data(spec: str | None, progress: Any = None, photos: Any = None) -> Spl
             raise
 
 
-def divide(splits: Splits, share: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Training and validation part; the latter comes with the data or is split off."""
-    if splits.validation is not None:
-        return splits.train, splits.validation
+def divide(splits: Splits, settings: Mapping[str, Any]) -> Splits:
+    """All parts: those that the data do not come with are split off the training part.
+
+    Settings are val_split, test_split and seed; a share of 0 or None is not split off.
+    """
+    parts = {"validation": settings["val_split"], "test": settings.get("test_split")}
+    missing = {name: share for name, share in parts.items()
+               if share and getattr(splits, name) is None}  # fmt: skip
+    if not missing:
+        return splits
+    shares = (1 - sum(missing.values()), *missing.values())
     with blaming(ExitCode.DATA):
-        train, validation = stratified_split(splits.train.labels, share, seed)
-    return take(splits.train, train), take(splits.train, validation)
+        train, *others = stratified_split(splits.train.labels, shares, settings["seed"])
+    found = {name: take(splits.train, k) for name, k in zip(missing, others, strict=True)}
+    return splits._replace(
+        train=take(splits.train, train),
+        validation=found.get("validation", splits.validation),
+        test=found.get("test", splits.test),
+    )
 
 
-def paths_of(splits: Splits, share: float, seed: int) -> dict[str, list[str]]:
+def paths_of(splits: Splits, settings: Mapping[str, Any]) -> dict[str, list[str]]:
     """The files of the validation and test images, where the data are photos."""
     if splits.photos is None:
         return {}
     files = splits.photos.paths
-    found = {"test": list(files["test"])} if splits.test is not None else {}
-    if splits.validation is not None:
-        return {"validation": list(files["validation"]), **found}
     # What is divided as the images are, but tells where in the data each one stood.
     positions = splits.train._replace(images=np.arange(len(splits.train.labels)))
-    _, validation = divide(splits._replace(train=positions), share, seed)
-    return {"validation": [files["train"][k] for k in validation.images], **found}
+    parts = divide(splits._replace(train=positions), settings)
+    found = {}
+    for name in ("validation", "test"):
+        part = getattr(parts, name)
+        if getattr(splits, name) is not None:
+            found[name] = list(files[name])
+        elif part is not None:
+            found[name] = [files["train"][k] for k in part.images]
+    return found
 
 
 def take(dataset: Dataset, index: Any) -> Dataset:
@@ -138,7 +157,7 @@ def check_trainable(splits: Splits) -> None:
 def new_job(settings: dict[str, Any], splits: Splits) -> Job:
     """A job with a fresh model; settles what 'auto' means."""
     check_trainable(splits)
-    train, validation = divide(splits, settings["val_split"], settings["seed"])
+    parts = divide(splits, settings)
     shape = splits.train.images.shape[1:]
     if settings["arch"] == "auto":
         settings["arch"] = models.choose(shape)
@@ -150,8 +169,8 @@ def new_job(settings: dict[str, Any], splits: Splits) -> Job:
     model.preprocessing = preprocessing_of(splits.train.images)
     if splits.photos is not None:  # their transparent parts were laid on white, whatever they show
         model.preprocessing["background"] = None
-    paths = paths_of(splits, settings["val_split"], settings["seed"])
-    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos, paths)
+    paths = paths_of(splits, settings)
+    return make_job(settings, parts, model, paths)
 
 
 def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
@@ -167,9 +186,19 @@ def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
             )
         _, state = checkpoint.read(run.last)
         model = model_file.from_metadata((state or {}).get("model"))
-    train, validation = divide(splits, settings["val_split"], settings["seed"])
-    paths = paths_of(splits, settings["val_split"], settings["seed"])
-    return Job(settings, splits.name, train, validation, splits.test, model, splits.photos, paths)
+    parts, paths = divide(splits, settings), paths_of(splits, settings)
+    return make_job(settings, parts, model, paths)
+
+
+def make_job(
+    settings: dict[str, Any], parts: Splits, model: Sequential, paths: dict[str, list[str]]
+) -> Job:
+    """The job on data that are divided into all their parts."""
+    if parts.validation is None:  # every run has a val_split above 0
+        raise RunError(f"the run's val_split is {settings['val_split']!r}; expected 0 to 1")
+    return Job(
+        settings, parts.name, parts.train, parts.validation, parts.test, model, parts.photos, paths
+    )
 
 
 def make_optimizer(settings: dict[str, Any], model: Sequential) -> optim.Optimizer:

@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..training.callbacks import Callback
+from ..training.history import is_lower_better
 from .console import Console, bar_size
 from .text import percent
 
@@ -69,7 +70,7 @@ class Progress(Callback):
         line = (
             f"  epoch {run.epoch:>{len(epochs)}}/{epochs}  loss {row['loss']:.4f}  "
             f"acc {percent(row['accuracy']):>8}  val_loss {row['val_loss']:.4f}  "
-            f"val_acc {percent(row['val_accuracy']):>8}  {row['seconds']:5.1f} s"
+            f"val_acc {percent(row['val_accuracy']):>8}  {row['seconds']:5.1f} s{_waited(run)}"
             f"{'  *best' if best else ''}"
         )
         self._say(line)
@@ -95,7 +96,15 @@ class Progress(Callback):
         return int(run.plan.epochs - self._bar.total // len(run.plan.x) + 1)
 
     def _note(self, row: dict[str, Any]) -> bool:
-        if self.best is not None and row[self.monitor] <= self.best:
+        sign = 1 if is_lower_better(self.monitor) else -1
+        if self.best is not None and sign * row[self.monitor] >= sign * self.best:
             return False
         self.best, self.best_epoch = row[self.monitor], row["epoch"]
         return True
+
+
+def _waited(run: "Run") -> str:
+    """How long the training waited for its data, where making them is work."""
+    if run.plan.augment is None:
+        return ""
+    return f"  wait {run.history[-1]['wait_seconds']:.1f} s"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURES = ("auto", "mlp", "lenet", "cnn-s", "cnn-m", "seed")
 OPTIMIZERS = ("adamw", "adam", "sgd")
+AUGMENTS = ("none", "light", "strong")
 SCHEDULES = ("onecycle", "cosine", "plateau", "constant")
 MANY = 10_000  # images from which on fewer epochs and a smaller validation share are enough
 LEARNING_RATES = {"adamw": 5e-3, "adam": 5e-3, "sgd": 0.1}
@@ -24,11 +25,19 @@ FORMAT = 1  # of args.json
 NAMES = (
     "data", "arch", "epochs", "batch_size", "optimizer", "lr", "schedule", "weight_decay",
     "label_smoothing", "class_weight", "clip_norm", "val_split", "seed", "patience",
-    "image_size", "on_error", "ema", "warmup", "time_budget",
+    "image_size", "on_error", "ema", "warmup", "time_budget", "augment", "test_split",
 )  # fmt: skip
 AUTO_LR = ("lr", "auto")  # args.json has the rate that was found
-IMAGE_SIZE = "64x64"  # of photos
+ENOUGH = 1000  # photos from which on a tenth is a validation part, and another a test part
+IMAGE_SIZE = "96x96"  # of photos
 IMAGE_SIZES = {"seed": "224x224"}  # architectures that are made for another one
+FEW_EPOCHS = 20  # of MANY photos
+
+# What suits photos; measured in docs/augmentation.md.
+PHOTO_RECIPE: dict[str, Any] = {
+    "epochs": 80, "batch_size": 32, "augment": "strong", "label_smoothing": 0.1,
+}  # fmt: skip
+PHOTO_DECAY = 0.05  # of the weights, with adamw
 
 
 def photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,16 +64,19 @@ def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
         "label_smoothing": 0.0,
         "class_weight": "none",
         "val_split": 0.1 if many else 0.2,
+        "test_split": 0.0,
+        "augment": "none",
         "seed": 0,
         "warmup": 0,
     }
     if splits.photos is not None:
-        height, width = splits.photos.size
-        chosen |= {"image_size": f"{height}x{width}", "on_error": "raise"}
+        chosen |= photo_settings(splits)
     settings = chosen | {name: value for name, value in given.items() if value is not None}
+    check_shares(settings)
     optimizer = settings["optimizer"]
     settings.setdefault("lr", LEARNING_RATES[optimizer])
-    settings.setdefault("weight_decay", WEIGHT_DECAYS[optimizer])
+    photos = splits.photos is not None and optimizer == "adamw"
+    settings.setdefault("weight_decay", PHOTO_DECAY if photos else WEIGHT_DECAYS[optimizer])
     if settings["warmup"] >= settings["epochs"]:
         raise Failure(
             ExitCode.USAGE,
@@ -72,6 +84,30 @@ def choose(arguments: argparse.Namespace, splits: "Splits") -> dict[str, Any]:
             "give fewer, or more --epochs",
         )
     return {"format": FORMAT} | {name: settings.get(name) for name in NAMES}
+
+
+def photo_settings(splits: "Splits") -> dict[str, Any]:
+    """What is chosen for photos beyond, or instead of, what is for other images."""
+    assert splits.photos is not None
+    height, width = splits.photos.size
+    images = len(splits.train.labels)
+    chosen = {"image_size": f"{height}x{width}", "on_error": "raise", **PHOTO_RECIPE}
+    if images >= MANY:
+        chosen["epochs"] = FEW_EPOCHS
+    if images >= ENOUGH and splits.validation is None and splits.test is None:
+        chosen |= {"val_split": 0.1, "test_split": 0.1}
+    return chosen
+
+
+def check_shares(settings: Mapping[str, Any]) -> None:
+    """Refuse shares that leave nothing to train on."""
+    if settings["val_split"] + settings["test_split"] >= 1:
+        raise Failure(
+            ExitCode.USAGE,
+            f"error: --val-split {settings['val_split']:g} and --test-split "
+            f"{settings['test_split']:g} leave nothing to train on; give shares that add up to "
+            "less than 1",
+        )
 
 
 def data_path(given: str | None) -> str | None:

@@ -54,14 +54,18 @@ def add_parser(subparsers: Any) -> None:
         help="judge and keep a moving average of the weights, such as 0.999")  # fmt: skip
     add("--val-split", metavar="X", type=real(0, 1, above=True, below=True),
         help="share of the training data that is kept for validation")  # fmt: skip
+    add("--test-split", metavar="X", type=real(0, 1, below=True),
+        help="share kept for a test at the end; photos: 0.1 from 1,000 on, else 0")  # fmt: skip
+    add("--augment", choices=defaults.AUGMENTS,
+        help="random changes to the training images; photos: strong, else none")  # fmt: skip
     add("--image-size", metavar="HxW", type=image_size,
-        help="photos: size they are stretched to (64x64; 224x224 for seed)")  # fmt: skip
+        help="photos: size they are stretched to (96x96; 224x224 for seed)")  # fmt: skip
     add("--on-error", choices=("raise", "skip"),
         help="photos: stop at broken files, or leave them out and list them")  # fmt: skip
     add("--allow-tiny", action="store_true",
         help="photos: train also where a class has only one or two")  # fmt: skip
     add("--patience", metavar="N", type=whole(1),
-        help="stop after N epochs without a better validation accuracy")  # fmt: skip
+        help="stop after N epochs without a lower validation loss")  # fmt: skip
     add("--time-budget", metavar="MINUTES", type=real(above=True),
         help="end in time: begin no epoch that would not fit")  # fmt: skip
     add("--seed", metavar="N", type=whole(0, 2**64 - 1), help="decides all that is random (0)")
@@ -155,7 +159,7 @@ def _train(
     budget: "Sequence[Callback]",
     resume: bool,
 ) -> int:
-    from .finish import finish
+    from .finish import finish, timings
     from .job import MONITOR
     from .progress import Progress
 
@@ -169,7 +173,11 @@ def _train(
         raise  # about who reads along, not about the disk
     except OSError as error:
         raise Failure(ExitCode.DISK, f"error: {os_error_text(error)}", _way_on(folder)) from error
-    _show_summary({**summary, **left_out(job.photos)}, folder, console)
+    spent = timings(history)
+    if job.settings["augment"] != "none":
+        console.say(f"  time    {spent['seconds']:.1f} s, of which the training waited "
+                    f"{spent['wait_seconds']:.1f} s for its data")  # fmt: skip
+    _show_summary({**summary, **spent, **left_out(job.photos)}, folder, console)
     return ExitCode.DONE
 
 

@@ -21,15 +21,19 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int = 0
 ) -> Iterator[Result]:
-    """`map(function, items)` with some threads that work ahead, but not far."""
+    """`map(function, items)` with some threads that work up to `ahead` items ahead.
+
+    0: AHEAD for each thread. An item is done by one call, whichever thread makes it.
+    """
+    limit = ahead or AHEAD * threads
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > AHEAD * threads:
+            if len(waiting) > limit:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -14,4 +14,12 @@ def softmax_cross_entropy_backward(
     ignore_index: int, label_smoothing: float, weight_sum: float, dlogits: Floats,
     num_threads: int,
 ) -> None: ...  # fmt: skip
+def soft_cross_entropy_forward(
+    logits: Floats, targets: Floats, class_weight: Floats | None, label_smoothing: float,
+    probabilities: Floats, num_threads: int,
+) -> float: ...  # fmt: skip
+def soft_cross_entropy_backward(
+    probabilities: Floats, targets: Floats, class_weight: Floats | None, label_smoothing: float,
+    dlogits: Floats, num_threads: int,
+) -> None: ...  # fmt: skip
 def count_correct(logits: Floats, labels: Labels, ignore_index: int = -100) -> int: ...

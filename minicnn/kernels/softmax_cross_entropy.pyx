@@ -1,4 +1,4 @@
-"""Softmax and the cross-entropy of logits with integer labels.
+"""Softmax and the cross-entropy of logits with labels: class numbers, or shares of classes.
 
     logits, probabilities, dlogits (N, K)   labels (N,) int64   w = class_weight (K,) or all 1
 
@@ -132,6 +132,98 @@ cdef void backward_row(
         dlogits[k] = <float>(((1.0 - smoothing) * hard + smoothing / K * soft) / weight_sum)
 
 
+def soft_cross_entropy_forward(
+    const float[:, ::1] logits not None,        # (N, K)
+    const float[:, ::1] targets not None,       # (N, K), shares of the classes
+    const float[::1] class_weight,              # (K,) or None
+    label_smoothing,
+    float[:, ::1] probabilities not None,       # (N, K), overwritten
+    num_threads,
+):
+    """Return the loss of targets t that are shares of classes, and fill `probabilities`.
+
+        loss = 1/N sum_n sum_k w[k] t'[n, k] (-log p[n, k]),   t' = (1 - s) t + s/K
+
+    Raises ValueError when shapes disagree or label_smoothing is not in [0, 1].
+    """
+    cdef int threads = check_threads(num_threads, 12.0 * logits.size)
+    cdef double smoothing = check_probability("label_smoothing", label_smoothing)
+    cdef Py_ssize_t N = logits.shape[0], K = logits.shape[1], n
+    cdef double total = 0.0
+    check_matrix("probabilities", logits, probabilities)
+    check_matrix("targets", logits, targets)
+    check_weights(class_weight, K)
+    cdef double[::1] losses = np.empty(N, np.float64)
+    # 1. Each row by itself.
+    for n in prange(N, nogil=True, num_threads=threads, use_threads_if=threads > 1):
+        losses[n] = soft_forward_row(&logits[n, 0], &targets[n, 0], class_weight, smoothing,
+                                     &probabilities[n, 0], K)
+    # 2. The rows in order, so that the sum does not depend on the threads.
+    for n in range(N):
+        total += losses[n]
+    return total / N                                # C division: 0/0 is nan, not an error
+
+
+cdef double soft_forward_row(
+    const float* logits, const float* targets, const float[::1] class_weight, double smoothing,
+    float* probabilities, Py_ssize_t K,
+) noexcept nogil:
+    cdef double largest = row_maximum(logits, K)
+    cdef double log_sum = softmax_row(logits, probabilities, K)     # log sum_j exp z[j]
+    cdef double loss = 0.0, share
+    cdef Py_ssize_t k
+    for k in range(K):
+        share = soft_share(targets, class_weight, smoothing, k, K)
+        if share != 0.0:                    # an infinite -log p elsewhere must not become nan
+            loss = loss + share * (log_sum - (logits[k] - largest))
+    return loss
+
+
+cdef double soft_share(
+    const float* targets, const float[::1] class_weight, double smoothing, Py_ssize_t k,
+    Py_ssize_t K,
+) noexcept nogil:
+    """w[k] t'[k]"""
+    cdef double share = (1.0 - smoothing) * targets[k] + smoothing / K
+    return share if class_weight is None else share * class_weight[k]
+
+
+def soft_cross_entropy_backward(
+    const float[:, ::1] probabilities not None,     # (N, K), from the forward pass
+    const float[:, ::1] targets not None,           # (N, K)
+    const float[::1] class_weight,                  # (K,) or None
+    label_smoothing,
+    float[:, ::1] dlogits not None,                 # (N, K), overwritten
+    num_threads,
+):
+    """dlogits[n, k] = 1/N (p[n, k] sum_j w[j] t'[n, j] - w[k] t'[n, k])
+
+    Raises ValueError as the forward pass does.
+    """
+    cdef int threads = check_threads(num_threads, 4.0 * probabilities.size)
+    cdef double smoothing = check_probability("label_smoothing", label_smoothing)
+    cdef Py_ssize_t N = probabilities.shape[0], K = probabilities.shape[1], n
+    check_matrix("dlogits", probabilities, dlogits)
+    check_matrix("targets", probabilities, targets)
+    check_weights(class_weight, K)
+    for n in prange(N, nogil=True, num_threads=threads, use_threads_if=threads > 1):
+        soft_backward_row(&probabilities[n, 0], &targets[n, 0], class_weight, smoothing, N,
+                          &dlogits[n, 0], K)
+
+
+cdef void soft_backward_row(
+    const float* probabilities, const float* targets, const float[::1] class_weight,
+    double smoothing, Py_ssize_t N, float* dlogits, Py_ssize_t K,
+) noexcept nogil:
+    cdef double total = 0.0
+    cdef Py_ssize_t k
+    for k in range(K):
+        total = total + soft_share(targets, class_weight, smoothing, k, K)
+    for k in range(K):
+        dlogits[k] = <float>((probabilities[k] * total
+                              - soft_share(targets, class_weight, smoothing, k, K)) / N)
+
+
 def count_correct(
     const float[:, ::1] logits not None, const int64_t[::1] labels not None,    # (N, K), (N,)
     int64_t ignore_index=-100,
@@ -178,14 +270,18 @@ cdef check_matrix(name, const float[:, ::1] logits, const float[:, ::1] other):
     check_shape(name, (other.shape[0], other.shape[1]), (logits.shape[0], logits.shape[1]))
 
 
+cdef check_weights(const float[::1] class_weight, Py_ssize_t K):
+    if class_weight is not None:
+        check_shape("class_weight", (class_weight.shape[0],), (K,))
+
+
 cdef check_labels(
     const int64_t[::1] labels, const float[::1] class_weight, int64_t ignore_index,
     Py_ssize_t N, Py_ssize_t K,
 ):
     cdef Py_ssize_t n
     check_shape("labels", (labels.shape[0],), (N,))
-    if class_weight is not None:
-        check_shape("class_weight", (class_weight.shape[0],), (K,))
+    check_weights(class_weight, K)
     for n in range(N):
         if labels[n] != ignore_index and not 0 <= labels[n] < K:
             raise ValueError(

@@ -6,7 +6,8 @@ from typing import Any
 
 Row = dict[str, Any]
 
-TIMINGS = ("seconds", "images_per_second")  # the only columns that differ from run to run
+# The only columns that differ from run to run.
+TIMINGS = ("seconds", "images_per_second", "wait_seconds")
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", *TIMINGS)
 
 
@@ -40,7 +41,8 @@ class History:
       each batch was judged by the weights it met;
     - val_loss, val_accuracy: of the validation data after the epoch, if there is any;
     - lr: the learning rate of the epoch's last step;
-    - seconds, images_per_second: of the epoch, and of its training part. They are None for
+    - seconds, images_per_second: of the epoch, and of its training part;
+    - wait_seconds: how long of it the training waited for its data. These three are None for
       epochs from before a resume, because clocks have no place in files that must be
       reproducible.
 

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import as_float32
-from ..data.batches import batches
 from ..layers.base import FloatArray, ShapeError
 from ..optim import check_owner
 from ..steps import Before
 from .callbacks import Callback, StopOnNaN
+from .feed import Feed
 from .history import History
 from .plan import Model, Plan, Run
 from .resume import StateFile
@@ -112,9 +111,8 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
     run.batch = run.samples = run.correct = 0
     run.loss_sum = 0.0
     _tell(callbacks, "on_epoch_begin", run)
-    for x, y in batches(
-        plan.x, plan.y, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed, epoch=run.epoch - 1
-    ):
+    feed = Feed(plan, run.epoch - 1, run.classes if plan.augment else 1)
+    for x, y in feed:
         if run.batch == run.batches:
             break  # drop_last
         _make_step(run, x, y)
@@ -127,12 +125,13 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
         row |= {f"val_{name}": value for name, value in found.items()}
     row["seconds"] = time.perf_counter() - start
     row["images_per_second"] = run.samples / (trained - start)
+    row["wait_seconds"] = feed.waited
     run.history.append(row)
     _advance(plan.schedule, "epoch", row)
     _tell(callbacks, "on_epoch_end", run)
 
 
-def _make_step(run: Run, x: FloatArray, y: NDArray[np.int64] | None) -> None:
+def _make_step(run: Run, x: FloatArray, y: NDArray[Any] | None) -> None:
     """One training step, which the model makes as a whole or not at all."""
     plan = run.plan
     run.lr = plan.optimizer.lr

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..arguments import flag, real_number, whole_number
 from ..arrays import as_float32, as_labels
+from ..augment import Compose, as_compose
 from ..layers.base import FloatArray
 from ..losses import Loss
 from ..optim import Optimizer
@@ -27,6 +28,7 @@ class Model(Protocol):
     def parameters(self) -> list[Any]: ...
     def leaves(self) -> dict[str, Any]: ...
     def buffers(self) -> dict[str, NDArray[Any]]: ...
+    def output_shape(self, input_shape: Any) -> Any: ...
     def forward(self, x: FloatArray) -> FloatArray: ...
     def train_and_count(
         self, x: Any, y: Any, loss_fn: Any, optimizer: Any, clip_norm: float | None = None
@@ -62,6 +64,7 @@ class Plan:
     shuffle: bool = True
     seed: int = 0
     drop_last: bool = False
+    augment: Any = None  # a Compose once it is checked
 
     def __post_init__(self) -> None:
         self.x, self.y = _checked_data(self.x, self.y, "x")
@@ -74,6 +77,7 @@ class Plan:
             self.clip_norm = real_number(self.clip_norm, "clip_norm")
         if self.validation_data is not None:
             self._check_validation_data()
+        self.augment: Compose | None = as_compose(self.augment, self.x)
         if not self.batches:
             raise ValueError(
                 f"there are {len(self.x)} samples, less than one batch of {self.batch_size}, and "
@@ -127,6 +131,11 @@ class Run:
     def batches(self) -> int:
         """Number of steps of an epoch."""
         return self.plan.batches
+
+    @property
+    def classes(self) -> int:
+        """Number of the model's outputs."""
+        return int(self.model.output_shape(self.plan.x.shape[1:])[-1])
 
     @property
     def logs(self) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def _arguments(plan: Plan, callbacks: Sequence[Callback]) -> dict[str, Any]:
         "optimizer": _described(plan.optimizer),
         "schedule": None if plan.schedule is None else _described(plan.schedule),
         "callbacks": [{"type": type(c).__name__, **c.arguments()} for c in callbacks],
+        "augment": None if plan.augment is None else plan.augment.hyper_parameters(),
         "data": fingerprint(plan.x, plan.y),
         "validation_data": None if validation is None else fingerprint(*validation),
     }

@@ -84,7 +84,7 @@ def test_photo_run_keeps_what_prediction_and_resuming_need(photo_run):
 
 @pytest.mark.parametrize(
     ("options", "size"),
-    [((), [3, 64, 64]), (("--arch", "seed"), [3, 224, 224]), (("--image-size", "20x30"), None)],
+    [((), [3, 96, 96]), (("--arch", "seed"), [3, 224, 224]), (("--image-size", "20x30"), None)],
 )
 def test_image_size_follows_the_architecture_or_the_option(photos, command, options, size):
     _, out, _ = command("train", photos, "--dry-run", "--json", *options)

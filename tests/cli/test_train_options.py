@@ -209,7 +209,7 @@ def test_run_without_a_stop_says_none_and_early_stopping_says_why(data, command)
     _, out, err = command("train", data, "--arch", "mlp", "--epochs", "50", "--patience", "2",
                           "--json", "--lr", "0.02", "--batch-size", "8")  # fmt: skip
     assert "has not improved since epoch" in only_object(out)["stopped"]
-    assert "  stopped val_accuracy has not improved" in err
+    assert "  stopped val_loss has not improved" in err
 
 
 def test_time_budget_below_one_epoch_ends_with_2_and_makes_no_folder(data, command, monkeypatch):

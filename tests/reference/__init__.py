@@ -48,6 +48,8 @@ from reference.softmax_cross_entropy import (
     cross_entropy_backward,
     cross_entropy_forward,
     log_softmax,
+    soft_cross_entropy_backward,
+    soft_cross_entropy_forward,
     softmax,
 )
 
@@ -89,6 +91,8 @@ __all__ = [
     "sigmoid_forward",
     "silu_backward",
     "silu_forward",
+    "soft_cross_entropy_backward",
+    "soft_cross_entropy_forward",
     "softmax",
     "tanh_backward",
     "tanh_forward",

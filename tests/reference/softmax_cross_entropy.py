@@ -61,6 +61,26 @@ def cross_entropy_backward(
     return dlogits / weight_sum if weight_sum else dlogits
 
 
+def soft_cross_entropy_forward(logits, targets, class_weight=None, label_smoothing=0.0):
+    """-> loss of targets (N, K) that are shares of classes; the mean is over all N rows."""
+    shares = _smooth(targets, label_smoothing) * _weights(logits, class_weight)
+    # A share of 0 counts for nothing, also where -log p is infinite.
+    log_p = np.where(shares == 0, 0.0, log_softmax(logits))
+    return -(shares * log_p).sum() / len(shares)
+
+
+def soft_cross_entropy_backward(logits, targets, class_weight=None, label_smoothing=0.0):
+    """dlogits (N, K)."""
+    shares = _smooth(targets, label_smoothing) * _weights(logits, class_weight)
+    total = shares.sum(axis=1, keepdims=True)
+    return (total * softmax(logits) - shares) / len(shares)
+
+
+def _smooth(targets, label_smoothing):
+    targets = np.asarray(targets, np.float64)
+    return (1 - label_smoothing) * targets + label_smoothing / targets.shape[1]
+
+
 def _weights(logits, class_weight):
     classes = np.shape(logits)[1]
     return np.ones(classes) if class_weight is None else np.asarray(class_weight, np.float64)
