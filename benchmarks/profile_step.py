@@ -27,7 +27,7 @@ def profile(net: str, batch: int, threads: int, steps: int) -> None:
     y = generator.integers(0, class_count(net), batch)
     model.train_step(x, y, loss, optimizer)
     plan = model.passes_for(x).plan
-    plan.time_stages(True)
+    plan.timed = True
     whole, spent = [], []
     for _ in range(steps):
         start = time.perf_counter()

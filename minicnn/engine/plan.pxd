@@ -147,7 +147,7 @@ cdef class Plan:
     cdef c_run run
     cdef c_interruption interruption
     cdef list operations, kept
-    cdef bint timed
+    cdef public bint timed              # note what the leading thread spends in each stage
     cdef object input
     cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
 

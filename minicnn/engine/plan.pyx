@@ -319,12 +319,8 @@ cdef class Plan:
         if not whole:
             raise_pending()
 
-    def time_stages(self, bint wanted):
-        """Whether the time that each stage takes is to be noted, which costs a little itself."""
-        self.timed = wanted
-
     def stage_times(self):
-        """[(calls, microseconds)] of the last training step: what the leading thread spent."""
+        """[(calls, microseconds)] of the last training step, which was `timed`."""
         cdef Stages stages = self.step_stages
         return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 

@@ -70,7 +70,9 @@ def lower(
     slot_floats, local_floats = place_buffers(memory, operations, [*forward, *backward])
     slot_samples = 1 if across == "channels" else LANES
     parameters = sum(p.size for layer in layers for p in layer.parameters())
-    step = training_step(forward, backward, parameters) if backward and parameters else []
+    step = (
+        training_step(forward, backward, operations, parameters) if backward and parameters else []
+    )
     return Lowered(
         operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
         nodes,

@@ -16,7 +16,9 @@ from checks import THREADS, assert_close, assert_same_bits
 
 import minicnn as mc
 from engine.nets import random_net
+from minicnn.engine.description import SLOTS, Operation, Stage
 from minicnn.lowering import cache
+from minicnn.lowering.stages import training_step
 
 # docs/numerics.md: a step of a small net is off by about 1e-6 of the largest value.
 NET_TOLERANCE = 1e-5
@@ -490,10 +492,22 @@ def test_stages_can_be_timed(batch):
     optimizer, loss_fn = mc.SGD(model.parameters(), 0.1), mc.CrossEntropyLoss()
     model.train_step(*batch, loss_fn, optimizer)
     plan = model.passes_for(batch[0]).plan
-    plan.time_stages(True)
+    plan.timed = True
     start = time.perf_counter()
     model.train_step(*batch, loss_fn, optimizer)
     whole = (time.perf_counter() - start) * 1e6
     times = dict(plan.stage_times())
     assert any("conv_forward[0]" in calls for calls in times)
     assert all(spent >= 0 for spent in times.values()) and 0 < sum(times.values()) < whole
+
+
+@pytest.mark.parametrize(("group", "stages"), ((1, 1), (4, 3)))
+def test_stages_around_the_loss_are_joined_unless_a_kernel_takes_several_slots(group, stages):
+    operations = [Operation(), Operation(group=group), Operation()]
+    forward = [Stage(SLOTS, [("conv_forward", 0)], True), Stage(SLOTS, [("write_output", 2)], True)]
+    backward = [Stage(SLOTS, [("read_doutput", 2), ("conv_backward", 1)], True)]
+    whole = training_step(forward, backward, operations, 1)
+    with_loss = [s for s in whole if s.items == SLOTS][1:]
+    assert len(with_loss) == stages
+    calls = [name for stage in with_loss for name, _ in stage.calls]
+    assert calls == ["write_output", "cross_entropy", "read_doutput", "conv_backward"]
