@@ -18,7 +18,7 @@ import torch
 import minicnn as mc
 from minicnn.data.dataset import Dataset
 from minicnn.data.idx import load_mnist
-from minicnn.lowering import passes
+from minicnn.lowering import choice
 
 Pair = tuple[np.ndarray, np.ndarray]
 WAYS = ("Winograd", "direct", "PyTorch")
@@ -127,7 +127,7 @@ def train(folder: str, seed: int, winograd: bool, samples: int = 20_000) -> tupl
     return statistics.mean(losses[-50:]), float(np.mean(net.predict(x) == labels))
 
 
-def compare_training(folder: str, seeds: int = 4) -> None:
+def compare_training(folder: str, seeds: int = 5) -> None:
     print("| seed | loss: Winograd | loss: direct | accuracy: Winograd | accuracy: direct |")
     print("|---" * 5 + "|")
     for seed in range(seeds):
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mnist", metavar="FOLDER")
     folder = parser.parse_args().mnist
-    passes.ACROSS = "channels"
+    choice.ACROSS = "channels"
     heads = [f"{what}: {way}" for what in ("output", "dweight") for way in WAYS]
     print("| data | " + " | ".join(heads) + " |")
     print("|---" * (len(heads) + 1) + "|")

@@ -136,6 +136,20 @@ def test_set_winograd_changes_the_next_pass():
     assert_close(direct, expected, sum_tolerance(9 * 16), np.abs(expected).max())
 
 
+def test_set_winograd_changes_the_next_step():
+    layers = [mc.Conv2d(16, 16, 3, padding=1), mc.GlobalAvgPool2d(), mc.Linear(None, 3)]
+    model = mc.Sequential(*layers, seed=2).build((16, 8, 8))
+    x, labels = data_for(model, (16, 8, 8), 2)[0], np.array([0, 1])
+    still = mc.SGD(model.parameters(), 1e-30)
+    gradients = []
+    for enabled in (True, False, True):
+        mc.set_winograd(enabled)
+        model.train_step(x, labels, mc.CrossEntropyLoss(), still)
+        gradients.append(model.flat_gradients.copy())
+    assert_same_bits(gradients[0], gradients[2])
+    assert np.abs(gradients[0] - gradients[1]).max() > 0
+
+
 def test_set_winograd_refuses_what_is_not_a_bool():
     with pytest.raises(TypeError, match="enabled is 1; expected True or False"):
         mc.set_winograd(1)
