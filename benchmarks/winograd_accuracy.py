@@ -127,7 +127,7 @@ def train(folder: str, seed: int, winograd: bool, samples: int = 20_000) -> tupl
     return statistics.mean(losses[-50:]), float(np.mean(net.predict(x) == labels))
 
 
-def compare_training(folder: str, seeds: int = 4) -> None:
+def compare_training(folder: str, seeds: int = 5) -> None:
     print("| seed | loss: Winograd | loss: direct | accuracy: Winograd | accuracy: direct |")
     print("|---" * 5 + "|")
     for seed in range(seeds):

@@ -37,7 +37,7 @@ def engine_enabled() -> bool:
 def set_winograd(enabled: bool) -> None:
     """Whether the engine may use Winograd's method for 3×3 convolutions of many channels.
 
-    It takes half the time and rounds three times as much (docs/numerics.md). The environment
+    It takes half the time and rounds twice as much (docs/numerics.md). The environment
     variable MINICNN_WINOGRAD=0 turns it off from the start.
 
     Parameters
