@@ -12,7 +12,7 @@ from ..threads import get_num_threads
 from .lower import Lowered
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
-SMALL = 2**18  # multiply-adds of a pass that would be over before the other threads woke
+SMALL = 2**20  # multiply-adds of a pass that would be over before the other threads woke
 FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
 LARGE = 2**21  # multiply-adds of one sample of such a net
 

@@ -174,8 +174,8 @@ enum {
     LINEAR_INPUTS = 48,                     /* inputs of one item of linear_backward_input */
     LINEAR_VECTORS = 4,                     /* vectors of inputs of linear_backward_weight */
     PARTIAL_BLOCK = 2048,                   /* values of one item of sum_partials */
-    ROWS_OUTPUTS = 64,                      /* most outputs of one item of rows_forward */
-    ROWS_INPUTS = 256,                      /* most inputs of one item of rows_backward_* */
+    ROWS_OUTPUTS = 32,                      /* most outputs of one item of rows_forward */
+    ROWS_INPUTS = 128,                      /* most inputs of one item of rows_backward_* */
     ROWS_SAMPLES = 64,                      /* samples that the passes on rows take at a time, */
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
