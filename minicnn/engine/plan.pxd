@@ -32,6 +32,7 @@ cdef extern from "csrc/engine.h" nogil:
         int planar
         c_map pooled, dpooled
         Py_ssize_t pool_h, pool_w
+        uint64_t* seen
         float* packed
         float* packed_back
         float* running_mean

@@ -171,6 +171,7 @@ cdef class Plan:
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
         op.pool_h, op.pool_w = operation.pool
         op.packed = self.zeros(operation.packed)
+        op.seen = <uint64_t*>self.zeros(2 * operation.outputs if operation.repacked else 0)
         op.packed_back = self.zeros(operation.packed_back)
         if operation.forward_taps is not None:
             self.fill_taps(&op.forward_taps, operation.forward_taps)

@@ -11,7 +11,7 @@ from ..layers.base import FloatArray
 from ..layers.mode import in_inference
 from ..losses import CrossEntropyLoss, Loss
 from ..optim import SGD, Adam, AdamW, Optimizer
-from .choice import best_lanes
+from . import choice
 from .lower import lower
 from .nodes import make_nodes, settings
 from .passes import LARGEST, Passes, slot_bytes
@@ -32,6 +32,7 @@ class PassCache:
         self.lock = threading.Lock()
         self.running = threading.Lock()  # held during passes and steps
         self.steps: dict[Any, TrainingStep] = {}
+        self.lanes: dict[Any, str] = {}
 
     def __reduce__(self) -> tuple[type[PassCache], tuple[()]]:
         return PassCache, ()  # copies and pickles of a model start without plans
@@ -51,7 +52,7 @@ class PassCache:
         kinds = tuple(map(settings, layers))
         if None in kinds:
             return None
-        across = best_lanes(make_nodes(layers, shape, training), len(x), training)
+        across = self.lanes_for(layers, (shape, training, len(x) if training else 0, *kinds))
         key = (shape, training, across, winograd_enabled(), id(values), *kinds)
         with self.lock:
             if key not in self.made:
@@ -67,6 +68,18 @@ class PassCache:
         if found is None or not found.fits(len(x)) or (training and lacks_variance(found, x)):
             return None
         return found
+
+    def lanes_for(self, layers: list[Layer], case: tuple[Any, ...]) -> str:
+        """What `best_lanes` says of a (shape, training, batch, …), asked once for each."""
+        if choice.ACROSS:
+            return choice.ACROSS
+        if case not in self.lanes:
+            shape, training, batch = case[:3]
+            nodes = make_nodes(layers, shape, training)
+            if len(self.lanes) >= KEPT_STEPS:
+                self.lanes.clear()
+            self.lanes[case] = choice.best_lanes(nodes, batch, training)
+        return self.lanes[case]
 
     # --- training steps -----------------------------------------------------------------------
 

@@ -147,6 +147,7 @@ def fill_conv(node: Node) -> None:
     pixel = 1 if op.planar else LANES
     op.kernel, op.stride = sizes.kernel, sizes.stride
     op.padding = sizes.padding
+    op.repacked = op.dy is None
     if op.winograd:
         op.group = winograd.group(*sizes.output)
         op.packed = winograd.packed_floats(op.inputs, op.outputs)

@@ -28,6 +28,8 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
     float *packed = o->packed + item * row * LANES;
     float *bias = o->packed + vectors_for(o->outputs) * row * LANES + first;
     (void)r;
+    if (packed_already(o, item))
+        return;
     for (ptrdiff_t at = 0; at < row; at += LANES) {
         const ptrdiff_t count = smaller(LANES, row - at);
         vec block[LANES];

@@ -9,6 +9,45 @@ INLINE ptrdiff_t taps_of(const op *o) { return o->kernel_h * o->kernel_w; }
 INLINE ptrdiff_t channels_a_plane(const op *o) { return o->planar ? 1 : LANES; }
 INLINE ptrdiff_t floats_a_pixel(const op *o) { return o->planar ? 1 : LANES; }
 
+/* A number that a change of any one value changes for certain, and of several all but certainly:
+ * polynomials of the bits, modulo powers of two and with odd factors. Never 0. */
+INLINE uint64_t fingerprint(const float *values, ptrdiff_t count, uint64_t before)
+{
+    enum { SUMS = 4 };
+    const words factor = (words)ALL((int32_t)0x9E3779B1u);
+    words sum[SUMS] = {{0}, {0}, {0}, {0}};
+    for (ptrdiff_t i = 0; i < count; i += SUMS * LANES) {
+        UNROLL
+        for (int j = 0; j < SUMS; j++) {
+            const ptrdiff_t left = count - i - j * LANES;
+            if (left > 0)
+                sum[j] = sum[j] * factor
+                    + (words)load_some(values + i + j * LANES, smaller(LANES, left));
+        }
+    }
+    for (int j = 0; j < SUMS; j++) {
+        for (int l = 0; l < LANES; l++)
+            before = before * 0x9E3779B97F4A7C15u + sum[j][l];
+    }
+    return before | (uint64_t)1 << 63;
+}
+
+/* Whether the weights of some outputs are packed already. Prediction asks, because reading them is
+ * much cheaper than packing, and users may write into a parameter at any time. */
+INLINE int packed_already(const op *o, ptrdiff_t item)
+{
+    const ptrdiff_t row = o->inputs * taps_of(o), first = item * LANES;
+    const ptrdiff_t outputs = smaller(LANES, o->outputs - first);
+    if (o->seen == NULL)
+        return 0;
+    uint64_t now = fingerprint(o->weight + first * row, outputs * row, 0);
+    if (o->bias)
+        now = fingerprint(o->bias + first, outputs, now);
+    const int same = o->seen[item] == now;
+    o->seen[item] = now;
+    return same;
+}
+
 /* y, whose planes are so far apart, as sums over x. */
 INLINE channel_sum forward_sum(const op *o, ptrdiff_t y_plane)
 {

@@ -56,6 +56,7 @@ typedef struct {
     ptrdiff_t gradient_run;                 /* planar: weights that meet neighbours in x */
     map pooled, dpooled;                    /* of a MaxPool2d that is part of this op; its windows */
     ptrdiff_t pool_h, pool_w;
+    uint64_t *seen;                         /* what is packed, by its fingerprint; NULL: nothing */
     float *packed, *packed_back;            /* weights, for forward and for dx */
     /* BatchNorm */
     float *running_mean, *running_var;      /* (channels,) */

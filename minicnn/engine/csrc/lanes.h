@@ -31,6 +31,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef double dvec __attribute__((vector_size(8 * LANES)));
 typedef uint8_t bvec __attribute__((vector_size(LANES)));
 typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4)));

@@ -39,7 +39,6 @@ void NAMED(relu_backward)(const op *o, const run *r, ptrdiff_t slot)
 
 /* --- Dropout: the choices of kernels/dropout.pyx, bit for bit ------------------------------------ */
 
-typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint64_t products __attribute__((vector_size(8 * LANES)));
 
 INLINE words low(products p) { return __builtin_convertvector(p, words); }

@@ -75,6 +75,8 @@ void NAMED(winograd_pack_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const taps_order s = {o->weight, o->outputs, o->inputs, o->inputs * 9, 9, 0};
     (void)r;
+    if (packed_already(o, item))
+        return;
     pack_vector(&s, item, o->packed);
 }
 
