@@ -98,7 +98,7 @@ def _choose_data(
     check_photo_options({"on_error": arguments.on_error}, splits)
     if splits.photos is not None:
         note_passed_over(splits.photos, console)
-    if own is not None and same:
+    if own is not None and same and arguments.split != "all":
         splits = divide(splits, own)
     part = arguments.split or _default_part(splits)
     return splits.name, part, _part(splits, part), splits.photos

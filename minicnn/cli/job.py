@@ -157,7 +157,6 @@ def check_trainable(splits: Splits) -> None:
 def new_job(settings: dict[str, Any], splits: Splits) -> Job:
     """A job with a fresh model; settles what 'auto' means."""
     check_trainable(splits)
-    parts = divide(splits, settings)
     shape = splits.train.images.shape[1:]
     if settings["arch"] == "auto":
         settings["arch"] = models.choose(shape)
@@ -169,8 +168,7 @@ def new_job(settings: dict[str, Any], splits: Splits) -> Job:
     model.preprocessing = preprocessing_of(splits.train.images)
     if splits.photos is not None:  # their transparent parts were laid on white, whatever they show
         model.preprocessing["background"] = None
-    paths = paths_of(splits, settings)
-    return make_job(settings, parts, model, paths)
+    return make_job(settings, splits, model)
 
 
 def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
@@ -186,19 +184,22 @@ def old_job(settings: dict[str, Any], splits: Splits, run: RunFolder) -> Job:
             )
         _, state = checkpoint.read(run.last)
         model = model_file.from_metadata((state or {}).get("model"))
-    parts, paths = divide(splits, settings), paths_of(splits, settings)
-    return make_job(settings, parts, model, paths)
+    return make_job(settings, splits, model)
 
 
-def make_job(
-    settings: dict[str, Any], parts: Splits, model: Sequential, paths: dict[str, list[str]]
-) -> Job:
-    """The job on data that are divided into all their parts."""
-    if parts.validation is None:  # every run has a val_split above 0
-        raise RunError(f"the run's val_split is {settings['val_split']!r}; expected 0 to 1")
+def make_job(settings: dict[str, Any], splits: Splits, model: Sequential) -> Job:
+    """The job on data that are divided into all their parts first."""
+    parts = divide(splits, settings)
+    if parts.validation is None:  # args.json was changed: every run has such a part
+        raise Failure(
+            ExitCode.MODEL,
+            f"error: the run's val_split is {settings['val_split']!r}; expected a share above 0 "
+            "and below 1",
+        )
     return Job(
-        settings, parts.name, parts.train, parts.validation, parts.test, model, parts.photos, paths
-    )
+        settings, parts.name, parts.train, parts.validation, parts.test, model, parts.photos,
+        paths_of(splits, settings),
+    )  # fmt: skip
 
 
 def make_optimizer(settings: dict[str, Any], model: Sequential) -> optim.Optimizer:

@@ -88,7 +88,7 @@ def _job(
     settings: dict[str, Any], splits: "Splits", model: "Sequential", classes: list[str]
 ) -> "Job":
     """The run's job, with the trained model; a failure where the data cannot be the run's."""
-    from .job import divide, make_job, paths_of
+    from .job import make_job
 
     if list(splits.train.classes) != classes or splits.train.images.shape[1:] != model.input_shape:
         raise Failure(
@@ -98,8 +98,7 @@ def _job(
             f"run's were {model.input_shape} of {len(classes)} ({', '.join(classes[:5])}, …); give "
             "the data that it was trained on",
         )
-    paths = paths_of(splits, settings)
-    return make_job(settings, divide(splits, settings), model, paths)
+    return make_job(settings, splits, model)
 
 
 def _compare(summary: dict[str, Any], accuracy: float, console: Console) -> None:

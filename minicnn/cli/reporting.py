@@ -70,7 +70,7 @@ def facts_of(
         classes=job.train.classes,
         epochs=job.settings["epochs"],
         history=history,
-        best_epoch=max(history, key=lambda row: row[MONITOR])["epoch"],
+        best_epoch=min(history, key=lambda row: row[MONITOR])["epoch"],
         judged=judged,
         temperature=model.temperature,
         counts=counts,

@@ -109,6 +109,8 @@ def test_train_keeps_the_best_epoch_not_the_last(data, command):
     summary = json.loads(Path("runs/train-001/summary.json").read_text())
     assert summary["best_epoch"] == 1 + best
     assert summary["val_accuracy"] == pytest.approx(accuracies[best])
+    page = Path("runs/train-001/report.html").read_text("utf-8")
+    assert f"best epoch {1 + best}" in page
 
 
 def test_train_seed_decides_the_order_of_the_samples_too(data, command, monkeypatch):
