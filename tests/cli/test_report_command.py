@@ -183,6 +183,6 @@ def test_report_says_why_a_training_ended_early(data, command):
     words = ("--arch", "mlp", "--epochs", "30", "--patience", "1", "--lr", "1e-9", "--quiet")
     assert command("train", data, *words)[0] == 0
     before = shown(Path("runs/train-001"))
-    assert "The training ended after 2 epochs: val_accuracy has not improved" in before
+    assert "The training ended after 2 epochs: val_loss has not improved" in before
     assert command("report", "runs/train-001")[0] == 0
     assert shown(Path("runs/train-001")) == before
