@@ -395,11 +395,25 @@ def test_markdown_table_has_a_rule_below_its_head():
     )
 
 
+def memory_of_a_step(batch):
+    """In a process of its own: in this one, freed memory of other tests may be used again."""
+    program = f"""if True:
+        import sys
+        sys.path.insert(0, {str(Path(memory.__file__).parent.parent)!r})
+        import numpy as np
+        from comparison import memory, minicnn_side
+        from comparison.tasks import Task
+        np.ones(50_000_000, np.float32).sum()  # a peak before, which is not the step's
+        print(memory.measure(minicnn_side, Task("lenet", {batch}), ""))
+    """
+    return float(subprocess.run([sys.executable, "-c", program], check=True,
+                                capture_output=True, text=True).stdout)  # fmt: skip
+
+
 def test_memory_of_a_step_grows_with_its_batch():
     if not memory.CLEAR.exists():
         pytest.skip("the system keeps no books of memory in /proc")
-    np.ones(50_000_000, np.float32).sum()  # a peak before, which is not the step's
-    small, large = (memory.measure(minicnn_side, Task("lenet", n), "") for n in (16, 1024))
+    small, large = memory_of_a_step(16), memory_of_a_step(1024)
     assert small < 100
     assert large > small + 10  # the images alone are 3 MiB, their first maps 18
 
