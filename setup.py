@@ -12,6 +12,7 @@ Environment variables, all meant for people who work on minicnn itself:
 import os
 import platform
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -58,6 +59,10 @@ ISA_FLAGS = {
 class BuildKernels(build_ext):
     """Adds the optimisation flags, and OpenMP when the compiler can build and link with it."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or True  # extensions side by side, one for each processor
+
     def build_extensions(self):
         unix = self.compiler.compiler_type == "unix"
         compile_args = [*OPTIMISE, *SANITIZERS] if unix else ["/O2"]
@@ -76,15 +81,19 @@ class BuildKernels(build_ext):
     def engine_objects(self) -> list[str]:
         """csrc/all.c compiled for each instruction set, every time with other flags."""
         x86 = platform.machine().lower() in ("x86_64", "amd64")
-        objects = []
-        for isa, flags in ISA_FLAGS.items() if x86 else [("generic", [])]:
-            objects += self.compiler.compile(
+        isas = ISA_FLAGS if x86 else {"generic": []}
+
+        def compiled(isa: str) -> list[str]:
+            return self.compiler.compile(
                 ["minicnn/engine/csrc/all.c"],
                 output_dir=str(Path(self.build_temp, isa)),
                 depends=sorted(map(str, HERE.glob("minicnn/engine/csrc/*.[ch]"))),
-                extra_postargs=[*OPTIMISE, *SANITIZERS, *ENGINE_FLAGS, *flags],
+                extra_postargs=[*OPTIMISE, *SANITIZERS, *ENGINE_FLAGS, *isas[isa]],
             )
-        return objects
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # The last one takes the longest, so it comes first.
+            return [name for names in pool.map(compiled, reversed(isas)) for name in names]
 
     def openmp_flag(self, unix: bool) -> str | None:
         """The compiler's OpenMP switch, or None where a program that uses it does not link."""
