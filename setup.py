@@ -46,6 +46,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANI
 # where an instruction for it exists; what may be added to what is fixed by the source.
 ENGINE = "minicnn.engine.plan"
 ENGINE_FLAGS = ["-std=gnu11", "-ffp-contract=fast", "-Wno-psabi"]
+ENGINE_FLAGS += ["-DMINICNN_ROLLED"] if DEBUG or SANITIZE else []
 ISA_FLAGS = {
     "generic": [],
     "avx2": ["-mavx2", "-mfma"],
