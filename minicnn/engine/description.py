@@ -24,7 +24,7 @@ class Buffer:
     where: int = SLOT
     copies: int = 1  # of a thread: slots that have it at the same time
     start: int = 0
-    used: list[int] = field(default_factory=list)  # numbers of the stages that touch it
+    used: list[tuple[int, int]] = field(default_factory=list)  # by which stages, and calls of them
 
 
 class Map(NamedTuple):
@@ -92,6 +92,7 @@ class Operation:
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
     winograd: bool = False
+    by_rows: bool = False  # Linear: one sample at a time, with private gradients
 
 
 class Stage(NamedTuple):

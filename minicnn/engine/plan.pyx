@@ -48,7 +48,9 @@ BLOCKS = {
     "sum_partials": PARTIAL_BLOCK,
     "rows_forward": ROWS_OUTPUTS,
     "rows_backward_weight": ROWS_INPUTS,
+    "rows_backward_weight_by_outputs": ROWS_OUTPUTS,
     "rows_backward_input": ROWS_INPUTS,
+    "row_sum_partials": PARTIAL_BLOCK,
     "channel_pack_forward": table.lanes,
     "channel_pack_backward": table.lanes,
     "channel_sum_partials": table.lanes,
@@ -323,6 +325,8 @@ cdef class Plan:
     def stage_times(self):
         """[(calls, microseconds)] of the last training step, which was `timed`."""
         cdef Stages stages = self.step_stages
+        if stages.spent is None:
+            raise RuntimeError("no training step was timed: set `timed` and make one")
         return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 
     cdef check_index(self, Py_ssize_t index):

@@ -37,13 +37,17 @@ class PassCache:
     def __reduce__(self) -> tuple[type[PassCache], tuple[()]]:
         return PassCache, ()  # copies and pickles of a model start without plans
 
-    def find(self, layers: list[Layer], values: FloatArray, x: FloatArray) -> Passes | None:
+    def find(
+        self, layers: list[Layer], values: FloatArray, x: FloatArray, one_stage: bool = False
+    ) -> Passes | None:
         """The passes for a batch like `x`, or None when the layers must do it themselves.
 
         Parameters
         ----------
         layers : list of Layer
             The leaves of the chain, their parameters in `values`.
+        one_stage : bool
+            What `lower` calls so: a plan for whole training steps, if there is one.
         """
         if not engine_enabled():
             return None
@@ -53,13 +57,13 @@ class PassCache:
         if None in kinds:
             return None
         across = self.lanes_for(layers, (shape, training, len(x) if training else 0, *kinds))
-        key = (shape, training, across, winograd_enabled(), id(values), *kinds)
+        key = (shape, training, across, one_stage, winograd_enabled(), id(values), *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:
                     del self.made[next(iter(self.made))]
                     self.steps.clear()  # they hold plans, too
-                lowered = lower(layers, shape, training, across)
+                lowered = lower(layers, shape, training, across, one_stage)
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:
@@ -117,7 +121,8 @@ class PassCache:
         if not moves_all(optimizer, model.flat_parameters, model.flat_gradients):
             return None
         layers = list(model.leaves().values())
-        passes = self.find(layers, model.flat_parameters, x)
+        values = model.flat_parameters
+        passes = self.find(layers, values, x, one_stage=True) or self.find(layers, values, x)
         if passes is None or len(passes.output_shape) != 1:
             return None
         chains = inner_chains(model, {id(layer) for layer in layers})

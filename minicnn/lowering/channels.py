@@ -14,6 +14,7 @@ from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution
 
 NO_BORDER = (0, 0, 0, 0)
+MOST_WEIGHTS = 2**15  # of Linear where it takes sample by sample
 
 
 def suits(nodes: list[Node]) -> bool:
@@ -81,6 +82,8 @@ def place_input(node: Node, memory: Memory) -> Operation:
     if height * width == 1:
         node.x.map = memory.map(floats(node.x.shape))
         row = Map(node.x.map.buffer, 0, 1, 1, channels, channels, channels)
+        if node.kind == "linear":
+            node.x.map.buffer.where = INPUT
         return Operation(x=row, planar=True)
     node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
     return Operation(x=node.x.map, inputs=channels)
@@ -169,9 +172,24 @@ def fill_conv(node: Node) -> None:
         op.packed_back = planes(op.inputs) * op.outputs * taps * LANES
 
 
+def suits_one_stage(nodes: list[Node]) -> bool:
+    """Whether each sample should go forward and backward through the net before the next one.
+
+    Its values then stay in the caches. Nothing may need other samples, and Linear's weights, which
+    pass by for each sample, must be small beside the maps.
+    """
+    if any(node.kind == "batchnorm" or node.op.group > 1 for node in nodes):
+        return False
+    weights = sum(node.op.weight.size for node in nodes if node.kind == "linear")
+    maps = sum(math.prod(node.y.shape) for node in nodes if node.kind == "conv")
+    return weights <= min(MOST_WEIGHTS, maps // 4)
+
+
 def partial_floats(node: Node) -> int:
-    """Size of a convolution's private gradients: weights and bias, in whole vectors."""
+    """Size of private gradients: weights and bias, in whole vectors."""
     op = node.op
+    if node.kind == "linear":
+        return (planes(op.inputs * op.outputs) + planes(op.outputs)) * LANES
     if op.winograd:
         return winograd.partial_floats(op.inputs, op.outputs)
     inputs = op.inputs if op.planar else planes(op.inputs) * LANES

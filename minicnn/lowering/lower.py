@@ -28,7 +28,7 @@ class Lowered(NamedTuple):
 
 
 def lower(
-    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str
+    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str, one_stage: bool = False
 ) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
 
@@ -40,6 +40,9 @@ def lower(
         Whether a backward pass will follow.
     across : {'samples', 'channels'}
         What lies side by side in a vector.
+    one_stage : bool
+        For training steps only: each sample goes forward and backward before the next one. None
+        where that is not for this net.
     """
     nodes = make_nodes(layers, input_shape, training)
     if across == "channels":
@@ -49,10 +52,14 @@ def lower(
     layout = channels if across == "channels" else samples
     memory = Memory()
     begin = layout.place_values(nodes, memory, training)
-    partials = 0
     for node in nodes:
         layout.fill(node, memory)
-        if node.kind == "conv":
+    if one_stage and not (across == "channels" and channels.suits_one_stage(nodes)):
+        return None
+    partials = 0
+    for node in nodes:
+        node.op.by_rows = one_stage and node.kind == "linear"
+        if node.kind == "conv" or node.op.by_rows:
             node.op.partial = partials
             partials += layout.partial_floats(node)
     if across == "channels":
@@ -67,12 +74,15 @@ def lower(
     stages = order(nodes, operations)
     forward = stages.forward()
     backward = stages.backward() if training else []
-    slot_floats, local_floats = place_buffers(memory, operations, [*forward, *backward])
-    slot_samples = 1 if across == "channels" else LANES
     parameters = sum(p.size for layer in layers for p in layer.parameters())
     step = (
         training_step(forward, backward, operations, parameters) if backward and parameters else []
     )
+    if one_stage:
+        forward, backward = [], []
+    placed = step if one_stage else [*forward, *backward]
+    slot_floats, local_floats = place_buffers(memory, operations, placed)
+    slot_samples = 1 if across == "channels" else LANES
     return Lowered(
         operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
         nodes,
