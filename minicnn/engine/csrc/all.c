@@ -5,6 +5,7 @@
 #include "channel_conv_pool.c"
 #include "channel_layout.c"
 #include "channel_tiles.c"
+#include "channel_winners.c"
 #include "conv.c"
 #include "layout.c"
 #include "loss.c"

@@ -119,4 +119,12 @@ INLINE void add_weight_gradients(
     }
 }
 
+#if LANES == 16
+/* See channel_winners.c: whether it can do this operation, and what one row of windows adds. */
+int NAMED(winners_suit)(const op *o);
+void NAMED(add_winners)(
+    const op *o, const gradient_order *g, const float *x, const float *dy, const float *y,
+    const uint8_t *winner, float *scratch, float *dweight, float *dbias, int add);
+#endif
+
 #endif
