@@ -92,6 +92,7 @@ class Operation:
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
     winograd: bool = False
+    over_batch: bool = False  # gradients of the weights for all samples, when they are done
     by_rows: bool = False  # Linear: one sample at a time, with private gradients
 
 

@@ -125,6 +125,7 @@ cdef extern from "csrc/engine.h" nogil:
         WINOGRAD_FLOATS
         WINOGRAD_MOST_TILES
         WINOGRAD_FEWEST_TILES
+        BATCH_VECTORS
         BYTE_BLOCK
         UPDATE_BLOCK
 

@@ -53,6 +53,7 @@ BLOCKS = {
     "row_sum_partials": PARTIAL_BLOCK,
     "channel_pack_forward": table.lanes,
     "channel_pack_backward": table.lanes,
+    "channel_conv_backward_weight_of_all": BATCH_VECTORS,
     "channel_sum_partials": table.lanes,
     "channel_batchnorm_combine": table.lanes,
     "channel_batchnorm_gradient_combine": table.lanes,

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, Border, Map, Memory, Operation, Taps
-from ..engine.plan import SCRATCH
+from ..engine.plan import BLOCKS, SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution
 
@@ -141,7 +141,7 @@ def fill_joined(node: Node) -> None:
     op.pool, op.pooled, op.dpooled = pool.op.kernel, pool.op.y, pool.op.dy
     op.bytes = pool.op.bytes
     rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
-    op.scratch = rows * LANES
+    op.scratch = max(op.scratch, rows * LANES)
 
 
 def fill_conv(node: Node) -> None:
@@ -170,6 +170,10 @@ def fill_conv(node: Node) -> None:
         assert op.dy is not None
         op.input_taps = geometry.input_taps(sizes, op.dy)
         op.packed_back = planes(op.inputs) * op.outputs * taps * LANES
+        pixels = math.prod(node.x.shape) + math.prod(node.y.shape)
+        op.over_batch = not op.planar and op.inputs * op.outputs * taps > pixels
+        if op.over_batch:
+            op.scratch = (taps * LANES + 1) * LANES * BLOCKS["channel_conv_backward_weight_of_all"]
 
 
 def suits_one_stage(nodes: list[Node]) -> bool:
@@ -190,6 +194,8 @@ def partial_floats(node: Node) -> int:
     op = node.op
     if node.kind == "linear":
         return (planes(op.inputs * op.outputs) + planes(op.outputs)) * LANES
+    if op.over_batch:
+        return 0
     if op.winograd:
         return winograd.partial_floats(op.inputs, op.outputs)
     inputs = op.inputs if op.planar else planes(op.inputs) * LANES

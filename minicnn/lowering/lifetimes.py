@@ -21,7 +21,8 @@ from ..engine.description import (
 
 # Kernels of the backward pass that look at x, besides those that are gated by it.
 READ_X = (
-    "conv_backward", "channel_conv_backward_weight", "winograd_conv_backward_weight",
+    "conv_backward", "channel_conv_backward_weight", "channel_conv_backward_weight_of_all",
+    "winograd_conv_backward_weight",
     "linear_backward_weight", "rows_backward_weight",
     "rows_backward_weight_by_outputs", "row_backward_weight", "relu_backward",
     "batchnorm_gradient_sums", "batchnorm_backward",

@@ -4,6 +4,7 @@ import math
 
 from ..engine.description import INPUT, SLOTS, Operation, Stage
 from ..engine.plan import BLOCKS
+from .channels import planes
 from .nodes import Node
 
 KEPT_WEIGHTS = 2**18  # of a Linear, which the threads' caches hold together
@@ -195,7 +196,8 @@ class ChannelStages(Stages):
             if node.op.dx is not None:
                 self.slot("channel_batchnorm_backward", node.op)
         elif node.kind == "conv":
-            self.slot(f"{family(node)}_conv_backward_weight", node.op)
+            if not node.op.over_batch:
+                self.slot(f"{family(node)}_conv_backward_weight", node.op)
             if node.op.dx is not None:
                 self.slot(f"{family(node)}_conv_backward_input", node.op)
         elif node.kind == "dropout":
@@ -224,6 +226,12 @@ class ChannelStages(Stages):
             block = BLOCKS["row_sum_partials"]
             items = -(-node.op.weight.size // block) + 1  # the last one is the bias
             self.blocks("row_sum_partials", node.op, items * block, wait=False)
+            return
+        if node.op.over_batch:
+            name = "channel_conv_backward_weight_of_all"
+            parts = -(-planes(node.op.outputs) // BLOCKS[name])
+            items = planes(node.op.inputs) * parts
+            self.blocks(name, node.op, items * BLOCKS[name], wait=False)
             return
         if node.op.winograd:
             self.blocks("winograd_sum_partials", node.op, node.op.outputs, wait=False)

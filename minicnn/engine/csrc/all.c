@@ -71,6 +71,7 @@ static const named_pass passes[] = {
     PASS(channel_conv_backward_input)
     PASS(channel_conv_pool_forward)
     PASS(channel_conv_pool_backward_weight)
+    PASS(channel_conv_backward_weight_of_all)
     PASS(channel_sum_partials)
     PASS(channel_batchnorm_sums)
     PASS(channel_batchnorm_combine)

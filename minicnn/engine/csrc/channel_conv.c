@@ -174,6 +174,55 @@ void NAMED(channel_conv_backward_weight)(const op *o, const run *r, ptrdiff_t sl
     }
 }
 
+/* Gradients (c, t) of LANES outputs, from vectors of outputs: as users see them. `from[i]` is the
+ * vector of weight `first + i`. */
+INLINE void store_gradients(
+    const op *o, vec from[LANES], ptrdiff_t outputs, float *to, ptrdiff_t count)
+{
+    transpose(from);
+    for (ptrdiff_t i = 0; i < outputs; i++)
+        store_some(to + i * o->inputs * taps_of(o), from[i], count);
+}
+
+/* Where there are more weights than pixels they are better off in one place: the gradients of one
+ * plane of inputs and a few vectors of outputs, for all samples one after the other. */
+void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdiff_t item)
+{
+    const gradient_order g = order_of(o);
+    const ptrdiff_t taps = taps_of(o), row = o->inputs * taps;
+    const ptrdiff_t plane = item % g.planes, k = item / g.planes * BATCH_VECTORS;
+    const ptrdiff_t vectors = smaller(BATCH_VECTORS, g.vectors - k);
+    const ptrdiff_t inputs = smaller(LANES, o->inputs - plane * LANES);
+    float *sums = scratch_of(r), *dbias = sums + taps * LANES * vectors * LANES;
+    channel_products s = gradient_products(o, &g, o->dy.plane, o->dy.row);
+    s.out_step = vectors * LANES;
+    s.width = o->dy.width;
+    s.height = o->dy.height;
+    for (ptrdiff_t slot = 0; slot < r->slots; slot++) {
+        const float *x = at_map(r, slot, &o->x) + plane * o->x.plane;
+        const float *dy = at_map(r, slot, &o->dy) + k * o->dy.plane;
+        NAMED(channel_gradient_block)(
+            &s, dy, x, o->weight_taps, taps, inputs, vectors, sums, slot > 0);
+        if (plane == 0)
+            add_bias_gradients(o, dy, s.height, vectors, dbias, slot > 0);
+    }
+    for (ptrdiff_t v = 0; v < vectors; v++) {
+        const ptrdiff_t outputs = smaller(LANES, o->outputs - (k + v) * LANES);
+        float *dweight = o->dweight + (k + v) * LANES * row + plane * LANES * taps;
+        for (ptrdiff_t first = 0; first < inputs * taps; first += LANES) {
+            const ptrdiff_t count = smaller(LANES, inputs * taps - first);
+            vec block[LANES];
+            for (ptrdiff_t i = 0; i < LANES; i++) {
+                const ptrdiff_t at = first + smaller(i, count - 1), c = at / taps, t = at % taps;
+                block[i] = load(sums + ((t * LANES + c) * vectors + v) * LANES);
+            }
+            store_gradients(o, block, outputs, dweight + first, count);
+        }
+        if (plane == 0 && o->dbias)
+            store_some(o->dbias + (k + v) * LANES, load(dbias + v * LANES), outputs);
+    }
+}
+
 /* --- 5. the sum over all items, in their order, as users see it ------------------------------------ */
 
 /* An item is LANES of the weights (c, t) for all outputs; the last one is dbias. */
@@ -197,8 +246,6 @@ void NAMED(channel_sum_partials)(const op *o, const run *r, ptrdiff_t item)
             const ptrdiff_t place = gradient_place(o, &g, at / taps, at % taps);
             block[i] = sum_of_items(r, partial + (place * g.vectors + k) * LANES);
         }
-        transpose(block);
-        for (ptrdiff_t i = 0; i < outputs; i++)
-            store_some(o->dweight + (k * LANES + i) * row + first, block[i], count);
+        store_gradients(o, block, outputs, o->dweight + k * LANES * row + first, count);
     }
 }

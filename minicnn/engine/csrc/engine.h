@@ -181,6 +181,7 @@ enum {
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
     ROWS_SCRATCH = 65536,                   /* and floats of scratch that they take */
+    BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* parameters of one item of the update */
     WINOGRAD_PANEL = 2,                     /* vectors of outputs computed side by side */
