@@ -49,6 +49,7 @@ class Taps(NamedTuple):
     x: list[int]
     weight: list[int]
     first: tuple[int, int]
+    down: Sequence[int] = ()  # for each row of the kernel, how far below its pixel it reads
 
 
 @dataclass
@@ -83,6 +84,7 @@ class Operation:
     inputs: int = 0
     outputs: int = 0
     planar: bool = False
+    side: int = 1  # pixels of dx side by side in a vector, while they are summed
     gradient_run: int = 1
     pooled: Map | None = None
     dpooled: Map | None = None

@@ -11,7 +11,8 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t count
         const Py_ssize_t* x
         const Py_ssize_t* weight
-        Py_ssize_t first_row, first_column
+        Py_ssize_t first_row, first_column, rows
+        const Py_ssize_t* down
 
     ctypedef struct c_op "op":
         c_map x, y, dx, dy
@@ -28,7 +29,7 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t partial
         c_map bytes
         int count_include_pad
-        Py_ssize_t group, inputs, outputs, gradient_run
+        Py_ssize_t group, inputs, outputs, gradient_run, side
         int planar
         c_map pooled, dpooled
         Py_ssize_t pool_h, pool_w

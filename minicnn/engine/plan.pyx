@@ -171,6 +171,7 @@ cdef class Plan:
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
         op.planar, op.gradient_run = operation.planar, operation.gradient_run
+        op.side = operation.side
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
         op.pool_h, op.pool_w = operation.pool
         op.packed = self.zeros(operation.packed)
@@ -199,6 +200,7 @@ cdef class Plan:
         taps.count = len(given.x)
         taps.x, taps.weight = self.offsets(given.x), self.offsets(given.weight)
         taps.first_row, taps.first_column = given.first
+        taps.rows, taps.down = len(given.down), self.offsets(given.down)
 
     cdef const Py_ssize_t* offsets(self, numbers):
         cdef Py_ssize_t[::1] array = np.array([*numbers, 0], np.intp)

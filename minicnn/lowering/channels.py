@@ -94,7 +94,19 @@ def border_of_x(node: Node) -> Border:
 
 
 def border_of_dy(node: Node) -> Border:
-    return geometry.gradient_border(convolution(node)) if node.kind == "conv" else NO_BORDER
+    if node.kind != "conv":
+        return NO_BORDER
+    above, below, left, right = geometry.gradient_border(convolution(node))
+    return above, below, left, right + pixels_a_vector(node) - 1
+
+
+def pixels_a_vector(node: Node) -> int:
+    """Neighbouring pixels that share a vector while dx is summed: several, where channels are few."""
+    c = convolution(node)
+    if c.stride != (1, 1) or c.dilation[1] > 1 or c.kernel[1] == 1 or node.op.winograd:
+        return 1
+    room = max(4, 2 ** (node.x.shape[0] - 1).bit_length())
+    return max(1, LANES // room)
 
 
 def fill(node: Node, memory: Memory) -> None:
@@ -168,12 +180,18 @@ def fill_conv(node: Node) -> None:
     op.packed = planes(op.outputs) * (op.inputs * taps + 1) * LANES
     if op.dx is not None:
         assert op.dy is not None
+        op.side = pixels_a_vector(node)
         op.input_taps = geometry.input_taps(sizes, op.dy)
-        op.packed_back = planes(op.inputs) * op.outputs * taps * LANES
+        if op.side > 1:
+            op.input_taps = [geometry.side_by_side_taps(sizes, op.dy, op.side)]
+            op.scratch = node.x.shape[2] * LANES
+        most = sum(len(set.x) for set in op.input_taps)
+        op.packed_back = planes(op.inputs) * op.outputs * most * LANES
         pixels = math.prod(node.x.shape) + math.prod(node.y.shape)
         op.over_batch = not op.planar and op.inputs * op.outputs * taps > pixels
         if op.over_batch:
-            op.scratch = (taps * LANES + 1) * LANES * BLOCKS["channel_conv_backward_weight_of_all"]
+            vectors = BLOCKS["channel_conv_backward_weight_of_all"]
+            op.scratch = max(op.scratch, (taps * LANES + 1) * LANES * vectors)
 
 
 def suits_one_stage(nodes: list[Node]) -> bool:

@@ -54,7 +54,7 @@ INLINE channel_sum forward_sum(const op *o, ptrdiff_t y_plane)
     return (channel_sum){
         .channels = o->planar ? 1 : o->inputs, .per_plane = LANES, .x_plane = o->x.plane,
         .x_step = o->stride_w * floats_a_pixel(o),
-        .taps = o->forward_taps.count, .tap_x = o->forward_taps.x,
+        .taps = o->forward_taps.count, .end_tap = o->forward_taps.count, .tap_x = o->forward_taps.x,
         .y_plane = y_plane, .y_step = LANES,
     };
 }

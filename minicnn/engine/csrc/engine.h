@@ -31,6 +31,8 @@ typedef struct {
     ptrdiff_t count;
     const ptrdiff_t *x, *weight;            /* (count,) */
     ptrdiff_t first_row, first_column;      /* of those pixels; the next ones are `stride` away */
+    ptrdiff_t rows;                         /* of the kernel, each with equally many positions: */
+    const ptrdiff_t *down;                  /* (rows,) row number i of the pixels meets i + down */
 } tap_set;
 
 typedef struct {
@@ -52,6 +54,7 @@ typedef struct {
     ptrdiff_t group;                        /* slots that this op's kernels take at a time */
     /* channels in the lanes */
     ptrdiff_t inputs, outputs;              /* channels, not counting idle lanes */
+    ptrdiff_t side;                         /* pixels of dx that one vector holds while summed */
     int planar;                             /* x is as it came: a pixel is one value */
     ptrdiff_t gradient_run;                 /* planar: weights that meet neighbours in x */
     map pooled, dpooled;                    /* of a MaxPool2d that is part of this op; its windows */
