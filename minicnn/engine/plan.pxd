@@ -149,7 +149,8 @@ cdef class Plan:
     cdef Stages forward_stages, backward_stages, step_stages
     cdef c_run run
     cdef c_interruption interruption
-    cdef list operations, kept
+    cdef readonly list operations
+    cdef list kept
     cdef public bint timed              # note what the leading thread spends in each stage
     cdef object input
     cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size

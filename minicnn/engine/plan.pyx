@@ -51,19 +51,16 @@ BLOCKS = {
     "rows_backward_weight_by_outputs": ROWS_OUTPUTS,
     "rows_backward_input": ROWS_INPUTS,
     "row_sum_partials": PARTIAL_BLOCK,
-    "channel_pack_forward": table.lanes,
-    "channel_pack_backward": table.lanes,
     "channel_conv_backward_weight_of_all": BATCH_VECTORS,
-    "channel_sum_partials": table.lanes,
-    "channel_batchnorm_combine": table.lanes,
-    "channel_batchnorm_gradient_combine": table.lanes,
     "scale_bytes": BYTE_BLOCK,
     "square_gradients": UPDATE_BLOCK,
     "update": UPDATE_BLOCK,
-    "winograd_pack_forward": table.lanes,
-    "winograd_pack_backward": table.lanes,
-    "winograd_sum_partials": table.lanes,
 }
+BLOCKS |= dict.fromkeys((
+    "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
+    "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
+    "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
+), table.lanes)
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,

@@ -101,12 +101,12 @@ def border_of_dy(node: Node) -> Border:
 
 
 def pixels_a_vector(node: Node) -> int:
-    """Neighbouring pixels that share a vector while dx is summed: several, where channels are few."""
+    """Neighbouring pixels that share a vector while dx is summed: several for few channels."""
     c = convolution(node)
     if c.stride != (1, 1) or c.dilation[1] > 1 or c.kernel[1] == 1 or node.op.winograd:
         return 1
-    room = max(4, 2 ** (node.x.shape[0] - 1).bit_length())
-    return max(1, LANES // room)
+    room = max(4, 1 << (node.x.shape[0] - 1).bit_length())
+    return max(1, int(LANES) // room)
 
 
 def fill(node: Node, memory: Memory) -> None:
@@ -202,8 +202,8 @@ def suits_one_stage(nodes: list[Node]) -> bool:
     """
     if any(node.kind == "batchnorm" or node.op.group > 1 for node in nodes):
         return False
-    weights = sum(node.op.weight.size for node in nodes if node.kind == "linear")
-    maps = sum(math.prod(node.y.shape) for node in nodes if node.kind == "conv")
+    weights: int = sum(node.op.weight.size for node in nodes if node.kind == "linear")
+    maps: int = sum(math.prod(node.y.shape) for node in nodes if node.kind == "conv")
     return weights <= min(MOST_WEIGHTS, maps // 4)
 
 

@@ -33,7 +33,8 @@ MANY = 2**31  # more than the calls of any stage
 NO_MAPS = (
     "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials", "sum_partials",
-    "row_sum_partials", "scale_bytes", "cross_entropy", "sum_losses", "square_gradients", "clip_factor", "update",
+    "row_sum_partials", "scale_bytes", "cross_entropy", "sum_losses", "square_gradients",
+    "clip_factor", "update",
 )  # fmt: skip
 
 

@@ -28,7 +28,11 @@ class Lowered(NamedTuple):
 
 
 def lower(
-    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str, one_stage: bool = False
+    layers: Sequence[Layer],
+    input_shape: Shape,
+    training: bool,
+    across: str,
+    one_stage: bool = False,
 ) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
 
