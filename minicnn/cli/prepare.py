@@ -1,8 +1,11 @@
 """Between the settings and the first step: the learning rate, the cost, the time there is."""
 
 import csv
+import os
+import shlex
 import time
 
+from ..inspection.findings import KINDS
 from ..runs import RunFolder
 from ..training.callbacks import Callback, TimeBudget
 from ..training.lr_finder import lr_find
@@ -33,6 +36,8 @@ def prepare(
     list of Callback
         What keeps the budget, if there is one.
     """
+    if run is None:
+        note_findings(job, console)
     settle_lr(job, console)
     minutes = job.settings["time_budget"]
     if console.quiet and minutes is None:
@@ -46,6 +51,21 @@ def prepare(
     if run is None:
         check_budget(job, cost, 60 * minutes - gone, console)
     return [TimeBudget(minutes, gone, cost.seconds_per_epoch or 0.0)]
+
+
+def note_findings(job: Job, console: Console) -> None:
+    """Say before the training what would make its figures untrue; the report has the rest."""
+    told = []
+    for kind in ("two_classes", "two_parts"):
+        if found := job.findings.of(kind):
+            items = [os.path.relpath(item, job.name) if job.photos else item
+                     for item in found[0].items[:2]]  # fmt: skip
+            count = plural(len(found), KINDS[kind].one, KINDS[kind].many)
+            told.append(f"{count} ({' = '.join(items)}{', …' if len(found) > 1 else ''})")
+    if told:
+        data = job.settings["data"]
+        check = "minicnn check" + (f" {shlex.quote(data)}" if data else "")
+        console.warn(f"note: {' and '.join(told)}; {check} shows what to look at")
 
 
 def settle_lr(job: Job, console: Console) -> None:

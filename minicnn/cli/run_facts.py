@@ -106,7 +106,7 @@ def read_facts(run: RunFolder) -> RunFacts:
     """
     settings = _settings(run)
     rows = _rows(run)
-    best = max(rows, key=lambda row: row["val_accuracy"], default=None)
+    best = min(rows, key=lambda row: row["val_loss"], default=None)
     summary = run.read(run.summary) if run.complete else None
     figures: dict[str, Any] = {
         "epochs": len(rows),

@@ -1,5 +1,6 @@
 """`minicnn runs`: the table, two runs side by side, and what is damaged."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -72,6 +73,9 @@ def test_unfinished_run_shows_what_it_has_so_far_and_is_not_best(runs, command):
     entries = only_object(command("runs", "--json")[1])["runs"]
     (entry,) = (entry for entry in entries if entry["run"] == "runs/train-001")
     assert entry["epochs"] == 2 and 0 <= entry["val_accuracy"] <= 1 and not entry["best"]
+    log = (runs / "train-001/results.csv").read_text().splitlines()
+    losses = [float(row["val_loss"]) for row in csv.DictReader(log)]
+    assert entry["val_loss"] == min(losses)  # as the weights that are kept
 
 
 def test_table_shows_temperature_and_calibration_error(runs, command):

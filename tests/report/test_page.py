@@ -11,6 +11,7 @@ from PIL import Image
 
 from minicnn import report
 from minicnn.calibration import probabilities
+from minicnn.inspection.findings import Finding, Report
 from minicnn.report.axes import nice_ticks, whole_ticks
 from minicnn.report.confusion import confusion
 from minicnn.report.markup import Markup, join, tag
@@ -174,6 +175,31 @@ def test_a_dense_matrix_of_very_many_classes_stays_small():
     matrix = np.random.default_rng(0).integers(0, 5, (1000, 1000))
     drawn = confusion(matrix, [f"class {k}" for k in range(1000)])
     assert drawn.count("<rect") == 1 + 100 + 100 * 100 and len(drawn) < 1_500_000
+
+
+def test_findings_are_told_worst_first_with_a_few_names():
+    found = Report("/data/photos & more", "photos")
+    found.findings = [Finding("blank", (f"/data/photos & more/{k}.png",)) for k in range(9)]
+    found.findings.append(
+        Finding("two_parts", ("/data/photos & more/<a>.jpg", "b"), "the same file", (),
+                ("train", "val"))
+    )  # fmt: skip
+    page = report.page(facts(inspection=found))
+    text = Outline(page).text
+    told = text.split("What is wrong with them")[1].split("Use it")[0]
+    assert told.index("picture is in two parts") < told.index("pictures are of one colour")
+    assert "<a>.jpg = b: the same file; training and validation" in told
+    assert told.count(".png") == 3 and "and 6 more" in told
+    assert "minicnn check '/data/photos & more'" in told
+    assert "saved differently" in told
+    found.skipped = ("near_duplicate",)
+    assert "very same pixels" in Outline(report.page(facts(inspection=found))).text
+
+
+def test_clean_data_are_said_to_be_so_and_unknown_ones_nothing():
+    page = report.page(facts(inspection=Report("digits", "arrays")))
+    assert "Nothing was found." in page and "minicnn check" not in page
+    assert "What is wrong with them" not in report.page(facts())
 
 
 def test_sections_without_content_are_left_out_with_their_links():
