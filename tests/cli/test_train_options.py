@@ -14,7 +14,7 @@ from data.photos import make_photos
 
 import minicnn as mc
 from minicnn import checkpoint
-from minicnn.cli.pace import Pace
+from minicnn.cli.pace import Pace, Stopwatch
 from minicnn.cli.prepare import seconds_of
 from minicnn.cli.text import duration
 from minicnn.runs import RunFolder
@@ -141,11 +141,41 @@ def test_cost_is_measured_by_steps_that_leave_no_trace(data, command, real_pace)
     code, _, err = command(*words)  # with dropout and batch normalisation
     assert code == 0
     (line,) = [line for line in err.splitlines() if line.startswith("  cost ")]
-    assert re.search(r"multiply-adds an image  \S+ .B  about \S+ s an epoch, \S+ s in all", line)
+    time = r"(about \S+ s|\S+ s to \S+ s) an epoch, \S+ s (to \S+ s )?in all"
+    assert re.search(rf"multiply-adds an image  \S+ .B  {time}", line)
     command(*words, "--quiet")  # nobody sees the cost, so it is not measured
     for name in ("model.safetensors", "last.safetensors", "summary.json"):
         first, second = (Path(f"runs/train-00{i}", name).read_bytes() for i in (1, 2))
         assert first == second, name
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([9, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),  # the first one also allocates
+        ([9, 1, 1, 1, 1, 20], [1, 1, 1, 1, 20]),
+        ([9, 2, 2, 2, 10, 2, 2, 2, 2, 2, 2], [2, 6, 2, 2, 2]),
+        ([9, 3, 4], [3, 4]),
+        ([5], [5]),
+    ],
+)
+def test_pace_is_measured_in_stretches_of_steps(steps, expected):
+    watch = Stopwatch()
+    watch.times = list(itertools.accumulate(steps, initial=100.0))
+    assert watch.probes() == pytest.approx(expected)
+
+
+def test_one_stretch_that_was_held_up_widens_the_forecast_but_does_not_move_it(
+    data, command, monkeypatch, real_pace
+):
+    monkeypatch.setattr(Stopwatch, "probes", lambda watch: [0.5, 0.5, 0.5, 0.5, 4.0])
+    code, out, _ = command("train", data, *FAST, "--dry-run", "--json")
+    cost = only_object(out)["cost"]
+    assert code == 0
+    assert cost["seconds_per_step"] == 0.5 and cost["seconds_per_epoch"] == pytest.approx(1.5, 0.1)
+    assert cost["seconds_per_epoch_high"] == pytest.approx(8 * cost["seconds_per_epoch_low"])
+    _, out, _ = command("train", data, *FAST, "--dry-run")
+    assert re.search(r"1\.5 s to 12 s an epoch, 3 s to 24 s in all \(other programs", out)
 
 
 def test_cost_of_data_that_cannot_be_trained_on_leaves_the_error_to_the_training(
