@@ -11,6 +11,7 @@ from .pace import Pace
 from .text import amount, bytes_text, duration
 
 WIDE = 1.5  # times the lowest forecast from which on the highest is told as well
+SHORT = 10  # seconds up to which a training is too short for that
 BACKWARD = 2  # multiply-adds of a backward pass for each one of the forward pass
 SLOTS = {"adamw": 2, "adam": 2, "sgd": 1}  # float32 numbers an optimizer keeps per parameter
 
@@ -43,7 +44,7 @@ class Cost:
         if self.seconds_per_epoch is None:
             return "time unknown"
         low, high = self.seconds_per_epoch_low, self.seconds_per_epoch_high
-        if low is not None and high is not None and high > WIDE * low:
+        if low and high and high > WIDE * low and high * self.epochs > SHORT:
             wholes = [duration(seconds * self.epochs) for seconds in (low, high)]
             return (
                 f"{duration(low)} to {duration(high)} an epoch, {' to '.join(wholes)} in all "

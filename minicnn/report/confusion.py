@@ -80,7 +80,7 @@ def _drawn(matrix: Counts, classes: Sequence[str]) -> Markup:
     hits = np.add.reduceat(matrix.diagonal(), starts)
     wrong = matrix - np.diag(matrix.diagonal())
     wrong = np.add.reduceat(np.add.reduceat(wrong, starts, axis=0), starts, axis=1)
-    labels = [_label(classes[start : start + size]) for start in starts.tolist()]
+    groups = [classes[start : start + size] for start in starts.tolist()]
     note = (
         "Rows are true classes, columns what they were taken for, in the same order. Blue squares "
         "are right answers, orange ones mistakes; the stronger, the larger the share of the row."
@@ -91,12 +91,14 @@ def _drawn(matrix: Counts, classes: Sequence[str]) -> Markup:
             "the diagonal for mistakes among these."
         )
     words = f"Confusion matrix of {k} classes; the most frequent mistakes are listed below"
-    return Markup(_squares(hits, wrong, labels, words) + tag("p", note, class_="note"))
+    return Markup(_squares(hits, wrong, groups, words) + tag("p", note, class_="note"))
 
 
-def _squares(hits: Counts, wrong: Counts, labels: Sequence[str], words: str) -> Markup:
+def _squares(hits: Counts, wrong: Counts, groups: Sequence[Sequence[str]], words: str) -> Markup:
     """Right answers on the diagonal, mistakes beside it (and smaller on it)."""
-    k = len(labels)
+    k = len(groups)
+    labels = [_short(group[0]) + " …" * (len(group) > 1) for group in groups]
+    names = [group[0] + (f" – {group[-1]}" if len(group) > 1 else "") for group in groups]
     side = min(max(WIDTH // k, 6), 12)
     left = round(side * 0.58 * max(_width(label) for label in labels) + 8, 1)
     totals = np.maximum(hits + wrong.sum(axis=1), 1)
@@ -115,9 +117,9 @@ def _squares(hits: Counts, wrong: Counts, labels: Sequence[str], words: str) -> 
         parts.append(tag("text", label, class_="end", x=left - 4, y=(i + 0.8) * side,
                          style=f"font-size:{0.9 * side:g}px"))  # fmt: skip
         if hits[i]:
-            parts.append(square("hit", i, i, int(hits[i]), f"{label} recognized"))
+            parts.append(square("hit", i, i, int(hits[i]), f"{names[i]} recognized"))
         for j in np.flatnonzero(wrong[i]).tolist():
-            parts.append(square("miss", i, j, int(wrong[i, j]), f"{label} taken for {labels[j]}"))
+            parts.append(square("miss", i, j, int(wrong[i, j]), f"{names[i]} taken for {names[j]}"))
     frame = tag("rect", class_="frame", x=left - 1, y=-0.5, width=k * side, height=k * side)
     width = round(left + k * side + 2)
     picture = tag("svg", frame, parts, viewBox=f"0 -1 {width} {k * side + 2}", role="img",
@@ -146,13 +148,6 @@ def _most_frequent(matrix: Counts, classes: Sequence[str], most: int) -> Markup:
 def _width(label: str) -> int:
     """In letters; those of East Asian scripts are two wide."""
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in label)
-
-
-def _label(classes: Sequence[str]) -> str:
-    """One name, or the first and the last of several."""
-    if len(classes) == 1:
-        return _short(classes[0])
-    return f"{_short(classes[0], 9)} – {_short(classes[-1], 9)}"
 
 
 def _short(label: str, width: int = 18) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..inspection.findings import KINDS, Finding, Report
 from .facts import Facts
-from .markup import Content, Markup, name, plural, table, tag
+from .markup import Content, Markup, name, plural, tag
 
 NAMED = 3  # findings of each kind that are named
 COPIES = 3  # of one picture that are named
@@ -19,17 +19,22 @@ def found_in_data(facts: Facts) -> Content:
     if report is None:
         return None
     command = f"minicnn check {shlex.quote(facts.data)}"
-    present = [kind for kind in KINDS if report.of(kind)]
     parts: list[Content] = [tag("h3", "What is wrong with them"), _scope(report, command)]
-    if not present:
+    if not report.findings:
         return [*parts, tag("p", "Nothing was found.")]
-    rows = [
-        [tag("span", KINDS[kind].severity, class_="wrong" if KINDS[kind].severity == "error" else
-             None), plural(len(report.of(kind)), KINDS[kind].one, KINDS[kind].many),
-         list(_named(report, kind)), KINDS[kind].advice]
-        for kind in present
-    ]  # fmt: skip
-    return [*parts, table(["", "what", "which", "what to do"], rows, text=4)]
+    return parts + [_told(report, kind) for kind in KINDS if report.of(kind)]
+
+
+def _told(report: Report, kind: str) -> Content:
+    """Findings of one kind: how many, the first of them, and what to do."""
+    meaning, found = KINDS[kind], report.of(kind)
+    severity = tag("b", meaning.severity, class_="wrong" if meaning.severity == "error" else None)
+    count = plural(len(found), meaning.one, meaning.many)
+    lines = [tag("li", _joined(report, finding)) for finding in found[:NAMED]]
+    if len(found) > NAMED:
+        lines.append(tag("li", f"and {len(found) - NAMED:,} more"))
+    advice = tag("p", f"{meaning.advice[0].upper()}{meaning.advice[1:]}.", class_="note")
+    return [tag("p", severity, f": {count}", class_="found"), tag("ul", lines), advice]
 
 
 def _scope(report: Report, command: str) -> Markup:
@@ -46,14 +51,6 @@ def _scope(report: Report, command: str) -> Markup:
     return tag("p", text, class_="note")
 
 
-def _named(report: Report, kind: str) -> Iterator[Content]:
-    found = report.of(kind)
-    for finding in found[:NAMED]:
-        yield tag("div", _joined(report, finding))
-    if len(found) > NAMED:
-        yield tag("div", f"and {len(found) - NAMED:,} more")
-
-
 def _joined(report: Report, finding: Finding) -> Iterator[Content]:
     """a = b = c, and how alike they are; the places within the data."""
     for k, item in enumerate(finding.items[:COPIES]):
@@ -65,7 +62,7 @@ def _joined(report: Report, finding: Finding) -> Iterator[Content]:
     if finding.kind == "two_parts":
         words.append(" and ".join(PARTS[part] for part in finding.parts))
     if words:
-        yield tag("small", ": " + "; ".join(words))
+        yield tag("small", f" ({'; '.join(words)})")
 
 
 def _within(root: str, item: str) -> str:

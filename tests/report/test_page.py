@@ -188,7 +188,7 @@ def test_findings_are_told_worst_first_with_a_few_names():
     text = Outline(page).text
     told = text.split("What is wrong with them")[1].split("Use it")[0]
     assert told.index("picture is in two parts") < told.index("pictures are of one colour")
-    assert "<a>.jpg = b: the same file; training and validation" in told
+    assert "<a>.jpg = b (the same file; training and validation)" in told
     assert told.count(".png") == 3 and "and 6 more" in told
     assert "minicnn check '/data/photos & more'" in told
     assert "saved differently" in told
@@ -199,7 +199,7 @@ def test_findings_are_told_worst_first_with_a_few_names():
 def test_clean_data_are_said_to_be_so_and_unknown_ones_nothing():
     page = report.page(facts(inspection=Report("digits", "arrays")))
     assert "Nothing was found." in page and "minicnn check" not in page
-    assert "What is wrong with them" not in report.page(facts())
+    assert "What is wrong with them" not in report.page(facts(inspection=None))
 
 
 def test_sections_without_content_are_left_out_with_their_links():
