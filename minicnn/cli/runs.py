@@ -97,10 +97,11 @@ def _table(facts: list["RunFacts"], best: set[str]) -> str:
         columns[head] = [_shown(entry, name).removesuffix(" %") for entry in facts]
     columns["time"] = [_time(entry.seconds) for entry in facts]
     columns["started (UTC)"] = [_shown(entry, "started")[5:] or "-" for entry in facts]
-    columns[""] = [
+    marks = [
         "*best" if entry.run in best else "" if entry.complete else "not complete"
         for entry in facts
     ]
+    columns[""] = [mark.ljust(max(map(len, marks))) for mark in marks]
     return _fitting(columns)
 
 

@@ -66,10 +66,12 @@ def test_runs_as_json_have_figures_and_settings(runs, command):
 
 
 def test_unfinished_run_shows_what_it_has_so_far_and_is_not_best(runs, command):
+    shutil.copytree(runs / "train-002", runs / "train-004")
     (runs / "train-001/summary.json").unlink()
     set_accuracy(runs / "train-002", 0.1)
     rows = {row.split()[0]: row for row in rows_of(command("runs")[1])}
     assert rows["train-001"].endswith("not complete")
+    assert rows["train-001"].index("not complete") == rows["train-004"].index("*best")
     entries = only_object(command("runs", "--json")[1])["runs"]
     (entry,) = (entry for entry in entries if entry["run"] == "runs/train-001")
     assert entry["epochs"] == 2 and 0 <= entry["val_accuracy"] <= 1 and not entry["best"]
