@@ -14,6 +14,7 @@ from .cost import Cost, cost_of
 from .failures import ExitCode, Failure
 from .job import Job, make_loss, make_optimizer
 from .pace import measure
+from .progress import Correction
 from .text import duration, plural
 
 PICTURES = 5.0  # seconds for what is imported before, and drawn and written afterwards
@@ -34,7 +35,7 @@ def prepare(
     Returns
     -------
     list of Callback
-        What keeps the budget, if there is one.
+        What keeps the budget, if there is one, and corrects the forecast.
     """
     if run is None:
         note_findings(job, console)
@@ -44,13 +45,17 @@ def prepare(
         return []  # nobody would see the cost
     cost = cost_of(job, measure(job))
     console.say(f"  cost    {cost.line()}")
+    callbacks: list[Callback] = []
+    if cost.seconds_per_epoch_low and cost.seconds_per_epoch_high and not console.shows_bars:
+        low, high = cost.seconds_per_epoch_low, cost.seconds_per_epoch_high
+        callbacks.append(Correction(console, low, high))  # where no bar tells the time left
     if minutes is None:
-        return []
+        return callbacks
     gone = time.perf_counter() - began + (0.0 if run is None else seconds_of(run))
     gone += cost.judging_seconds + PICTURES
     if run is None:
         check_budget(job, cost, 60 * minutes - gone, console)
-    return [TimeBudget(minutes, gone, cost.seconds_per_epoch or 0.0)]
+    return [*callbacks, TimeBudget(minutes, gone, cost.seconds_per_epoch or 0.0)]
 
 
 def note_findings(job: Job, console: Console) -> None:
