@@ -125,6 +125,7 @@ summary { cursor: pointer; font-size: .92rem; color: var(--a); margin: .8rem 0; 
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr));
   gap: 0 2.5rem; align-items: start; }
 .two > * { min-width: 0; }
+.two th { overflow-wrap: break-word; } .two thead th { white-space: normal; }
 footer { color: var(--faint); font-size: .82rem; margin-top: 2.5rem; }
 @media (max-width: 30rem) {
   main { padding: 1.4rem 1rem 3rem; }
