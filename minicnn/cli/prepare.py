@@ -17,6 +17,7 @@ from .pace import measure
 from .progress import Correction
 from .text import duration, plural
 
+LONG = 5000  # photos from which on comparing them takes so long that it is said
 PICTURES = 5.0  # seconds for what is imported before, and drawn and written afterwards
 
 
@@ -60,6 +61,9 @@ def prepare(
 
 def note_findings(job: Job, console: Console) -> None:
     """Say before the training what would make its figures untrue; the report has the rest."""
+    images = sum(map(len, job.names.values()))
+    if job.photos is not None and images >= LONG:
+        console.say(f"  check   looking for copies among {images:,} photos")
     told = []
     for kind in ("two_classes", "two_parts"):
         if found := job.findings.of(kind):

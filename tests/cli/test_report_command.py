@@ -90,6 +90,15 @@ def test_training_notes_copies_that_make_its_figures_untrue(photo_run, command):
     assert "in two classes" not in shown(Path("runs/train-003"))
 
 
+@pytest.mark.parametrize(("long", "said"), [(39, True), (40, False)])
+def test_training_says_that_it_looks_for_copies_where_that_takes_long(
+    photo_run, command, monkeypatch, long, said
+):
+    monkeypatch.setattr("minicnn.cli.prepare.LONG", long)
+    err = command("train", "photos", "--arch", "cnn-s", *PHOTOS[:-1])[2]
+    assert ("  check   looking for copies among 39 photos\n" in err) is said
+
+
 def test_copies_in_arrays_are_told_by_their_places(data, command):
     x, y = blocks()
     x[6] = x[3] = x[0]  # of the same class, whichever part they come into
