@@ -60,6 +60,16 @@ INLINE void store_loose(float *p, vec v) { *(loose_vec *)p = v; }
 #define ALL(s) {s, s, s, s}
 #endif
 INLINE vec splat(float s) { return (vec)ALL(s); }
+INLINE ivec lane_numbers(void)
+{
+#if LANES == 16
+    return (ivec){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#elif LANES == 8
+    return (ivec){0, 1, 2, 3, 4, 5, 6, 7};
+#else
+    return (ivec){0, 1, 2, 3};
+#endif
+}
 
 /* `count` values, at most LANES, from or to any address; nothing beyond them is touched. A load
  * has zeros in the other lanes. */
@@ -76,8 +86,7 @@ INLINE void store_some(float *p, vec v, ptrdiff_t count)
 #elif LANES == 8
 INLINE __m256i first_lanes(ptrdiff_t count)
 {
-    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    return (__m256i)(lane < (ivec)ALL((int32_t)count));
+    return (__m256i)(lane_numbers() < (ivec)ALL((int32_t)count));
 }
 INLINE vec load_some(const float *p, ptrdiff_t count)
 {

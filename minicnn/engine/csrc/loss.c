@@ -34,13 +34,23 @@ INLINE vec exponential(vec x)
     return keep(~tiny, series * (vec)power);
 }
 
-/* Both leave the result in all lanes. */
+/* All three leave the result in all lanes. */
 INLINE vec largest_lane(vec v)
 {
     UNROLL
     for (int i = 1; i < LANES; i *= 2) {
         const vec a = LOW(v, v), b = HIGH(v, v);
         v = choose(a > b, a, b);
+    }
+    return v;
+}
+
+INLINE ivec smallest_lane(ivec v)
+{
+    UNROLL
+    for (int i = 1; i < LANES; i *= 2) {
+        const ivec a = LOW(v, v), b = HIGH(v, v), less = a < b;
+        v = (a & less) | (b & ~less);
     }
     return v;
 }
@@ -56,31 +66,33 @@ INLINE dvec sum_of_lanes(dvec v)
 /* LANES values, or the `count` there are with `rest` behind them. */
 INLINE vec load_padded(const float *p, ptrdiff_t count, float rest)
 {
-    vec v = splat(rest);
-    if (count >= LANES)
-        return *(const loose_vec *)p;
-    memcpy(&v, p, count * sizeof(float));
-    return v;
+    return count >= LANES ? load_loose(p)
+        : choose(lane_numbers() < (int32_t)count, load_some(p, count), splat(rest));
 }
 
 INLINE void store_left(float *p, ptrdiff_t count, vec v)
 {
     if (count >= LANES)
-        *(loose_vec *)p = v;
+        store_loose(p, v);
     else
-        memcpy(p, &v, count * sizeof(float));
+        store_some(p, v, count);
 }
 
 /* Whether the first of the largest logits is the label's; a NaN counts as the largest. A label
  * that stands for no class is never right. */
-static int is_right(const float *z, ptrdiff_t classes, int64_t label)
+static int is_right(const float *z, ptrdiff_t classes, vec largest, int64_t label)
 {
-    ptrdiff_t best = 0;
-    for (ptrdiff_t k = 1; k < classes; k++) {
-        if (!(z[k] <= z[best]) && z[best] == z[best])
-            best = k;
+    const ivec none = (ivec)ALL(INT32_MAX);
+    ivec nan = none, first = none;              /* in each lane, where the first one is */
+    for (ptrdiff_t k = 0; k < classes; k += LANES) {
+        const vec v = load_padded(z + k, classes - k, -INFINITY);
+        const ivec here = lane_numbers() + (int32_t)k;
+        const ivec not_one = v != v, top = (v == largest) & (first == none);
+        nan = (here & not_one & (nan == none)) | (nan & ~(not_one & (nan == none)));
+        first = (here & top) | (first & ~top);
     }
-    return best == label;
+    const int32_t of_nan = smallest_lane(nan)[0], of_largest = smallest_lane(first)[0];
+    return (of_nan < INT32_MAX ? of_nan : of_largest) == label;
 }
 
 /* e of one row, and the sum of its values. */
@@ -108,12 +120,6 @@ static void loss_row(const training *t, const float *z, ptrdiff_t n, float *dz)
 {
     const ptrdiff_t classes = t->classes;
     const int64_t y = t->labels[n];
-    t->right[n] = is_right(z, classes, y);
-    t->losses[n] = 0.0;
-    if (y == t->ignore_index) {
-        memset(dz, 0, classes * sizeof(float));
-        return;
-    }
     /* 1. The largest logit, so that no exponential overflows, and the sum. */
     vec v = splat(-INFINITY);
     for (ptrdiff_t k = 0; k < classes; k += LANES) {
@@ -121,6 +127,12 @@ static void loss_row(const training *t, const float *z, ptrdiff_t n, float *dz)
         v = choose(part > v, part, v);
     }
     const vec largest = largest_lane(v);
+    t->right[n] = is_right(z, classes, largest, y);
+    t->losses[n] = 0.0;
+    if (y == t->ignore_index) {
+        memset(dz, 0, classes * sizeof(float));
+        return;
+    }
     const double sum = exponentials(z, classes, largest, dz), log_sum = log(sum);
     /* 2. The loss, from z, since p may be 0. log_sum would vanish beside a logit of 1e20. */
     const double hard = (1.0 - t->smoothing) * (t->class_weight ? t->class_weight[y] : 1.0);

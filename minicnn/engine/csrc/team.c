@@ -121,7 +121,7 @@ static uint32_t claim_of(counter *c, uint32_t epoch)
 /* Where a part ends. */
 static ptrdiff_t part_end(ptrdiff_t items, ptrdiff_t part, ptrdiff_t parts)
 {
-    return (part + 1) * items / parts;
+    return ((part + 1) * items + parts - 1) / parts;
 }
 
 /* The next item of a stage for this thread, counted from the end of its part; and the part.
@@ -229,7 +229,7 @@ static int prepare(const stage *stages, ptrdiff_t count, const run *r, int threa
         const ptrdiff_t items = items_of(stages + s, r);
         __atomic_store_n(&team.phase[s], phase, __ATOMIC_RELAXED);
         for (ptrdiff_t part = 0; part < homes; part++) {
-            const ptrdiff_t first = part_end(items, part - 1, homes);
+            const ptrdiff_t first = part > 0 ? part_end(items, part - 1, homes) : 0;
             set(&team.unclaimed[s][part], epoch, part_end(items, part, homes) - first);
         }
         undone += items;
