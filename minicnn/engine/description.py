@@ -52,7 +52,7 @@ class Taps(NamedTuple):
     down: Sequence[int] = ()  # for each row of the kernel, how far below its pixel it reads
 
 
-@dataclass
+@dataclass(eq=False)
 class Operation:
     """One layer's work, with the layers that were fused into it."""
 
@@ -95,6 +95,7 @@ class Operation:
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
     winograd: bool = False
     over_batch: bool = False  # gradients of the weights for all samples, when they are done
+    statistics_of: Any = None  # the BatchNorm whose statistics this one uses
     by_rows: bool = False  # Linear: one sample at a time, with private gradients
 
 

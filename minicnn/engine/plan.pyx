@@ -183,7 +183,10 @@ cdef class Plan:
                 self.fill_taps(&self.taps[first_taps + <Py_ssize_t>i], taps)
         op.running_mean = self.floats(operation.running_mean)
         op.running_var = self.floats(operation.running_var)
-        if operation.running_mean is not None:
+        if operation.statistics_of is not None:
+            first_use = self.operations.index(operation.statistics_of)
+            op.statistics = self.ops[<Py_ssize_t>first_use].statistics
+        elif operation.running_mean is not None:
             op.statistics = <double*>self.zeros(2 * 4 * op.x.channels * table.lanes)
 
     cdef c_map c_map_of(self, m):
@@ -269,7 +272,7 @@ cdef class Plan:
         self.run.scratch = &scratch[0]
         self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
         for i, operation in enumerate(self.operations):
-            if operation.running_mean is not None:
+            if operation.running_mean is not None and operation.statistics_of is None:
                 sums = aligned_zeros(2 * slots * 2 * operation.x.channels * table.lanes)
                 memory.append(sums)
                 self.ops[<Py_ssize_t>i].sums = <double*>&sums[0]

@@ -5,6 +5,7 @@ so: a convolution of few channels, one plane a channel, or Linear, as one row.
 """
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
@@ -132,6 +133,21 @@ def fill(node: Node, memory: Memory) -> None:
         op.whole_channels = isinstance(layer, Dropout2d)
     if node.kind in ("max_pool", "dropout"):
         op.bytes = memory.bytes(math.prod(floats(node.y.shape)) * LANES)
+
+
+def renew_inputs(nodes: list[Node], memory: Memory) -> None:
+    """Let the backward pass make a convolution's x again where a BatchNorm made it.
+
+    Its own x is kept anyway, and the map between them is then not: it stays in a thread's memory.
+    """
+    for node, after in pairwise(nodes):
+        if node.kind != "batchnorm" or after.kind != "conv" or after.op.over_batch:
+            continue
+        again = memory.map(floats(node.y.shape), border_of_x(after))
+        node_op, op = node.op, after.op
+        after.renewed = replace(node_op, y=again, statistics_of=node_op)
+        after.back = replace(op, x=again, packed=0)
+        op.packed_back = 0
 
 
 def join_pools(nodes: list[Node]) -> None:

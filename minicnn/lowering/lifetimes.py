@@ -4,8 +4,7 @@ A map that only one stage touches belongs to the thread that works on the slot, 
 that thread's caches; the others belong to the slot.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from ..engine.description import (
     LOCAL,
@@ -33,7 +32,8 @@ MANY = 2**31  # more than the calls of any stage
 NO_MAPS = (
     "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials", "sum_partials",
-    "row_sum_partials", "scale_bytes", "cross_entropy", "sum_losses", "square_gradients",
+    "row_sum_partials", "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
+    "scale_bytes", "cross_entropy", "sum_losses", "square_gradients",
     "clip_factor", "update",
 )  # fmt: skip
 
@@ -42,6 +42,10 @@ def touched(name: str, op: Operation) -> list[Map | None]:
     """What the kernel of that name reads or writes."""
     if name in NO_MAPS:
         return []
+    if name in ("channel_batchnorm_sums", "batchnorm_sums"):
+        return [op.x]
+    if name in ("channel_batchnorm_gradient_sums", "batchnorm_gradient_sums"):
+        return [op.x, op.dy]
     if name == "channel_conv_pool_forward":
         return [op.x, op.pooled, op.bytes]
     if name == "channel_conv_pool_backward_weight":
@@ -126,36 +130,61 @@ def slots_at_once(buffer: Buffer, stage: Stage, operations: list[Operation]) -> 
     return sizes[users[0]] if len(between) == 1 else max(sizes)
 
 
-@dataclass
-class Region:
-    zeros: Any
-    floats: int
-    until: Moment  # the last one that needs what is in it
-    buffers: list[Buffer]
+class Use(NamedTuple):
+    """A buffer, and when it is in use."""
+
+    buffer: Buffer
+    first: Moment
+    last: Moment
+
+    @property
+    def floats(self) -> int:
+        return self.buffer.copies * self.buffer.floats
+
+    def overlaps(self, other: "Use") -> bool:
+        return self.first <= other.last and other.first <= self.last
 
 
 class Regions:
     """Memory that buffers use one after the other."""
 
     def __init__(self) -> None:
-        self.regions: list[Region] = []
+        self.uses: list[Use] = []
 
     def add(self, buffer: Buffer, first: Moment, last: Moment) -> None:
-        """Put a buffer, none of which is used before it, into the free region that fits best."""
-        free = [r for r in self.regions if r.until < first and r.zeros == buffer.zeros]
-        if not free:
-            self.regions.append(Region(buffer.zeros, 0, (-1, 0), []))
-            free = self.regions[-1:]
-        best = min(free, key=lambda r: (abs(r.floats - buffer.floats), r.until))
-        best.floats = max(best.floats, buffer.copies * buffer.floats)
-        best.until = last
-        best.buffers.append(buffer)
+        self.uses.append(Use(buffer, first, last))
 
     def place(self) -> int:
-        """Let the regions follow each other; returns the floats they need."""
+        """Give each buffer its start; returns the floats they need together."""
+        end = self.place_bordered()
+        placed: list[Use] = []
+        plain = [use for use in self.uses if use.buffer.zeros is None]
+        for use in sorted(plain, key=lambda use: -use.floats):
+            start = end
+            beside = (other for other in placed if use.overlaps(other))
+            for other in sorted(beside, key=lambda other: other.buffer.start):
+                if other.buffer.start - start >= use.floats:
+                    break
+                start = max(start, other.buffer.start + other.floats)
+            use.buffer.start = start
+            placed.append(use)
+        return max((use.buffer.start + use.floats for use in placed), default=end)
+
+    def place_bordered(self) -> int:
+        """Borders are zeroed once, so only maps of the same kind follow each other in a place."""
+        places: list[list[Use]] = []
+        for use in self.uses:
+            if use.buffer.zeros is None:
+                continue
+            free = (p for p in places if p[0].buffer.zeros == use.buffer.zeros)
+            place = next((p for p in free if not any(map(use.overlaps, p))), None)
+            if place is None:
+                places.append([])
+                place = places[-1]
+            place.append(use)
         start = 0
-        for region in self.regions:
-            for buffer in region.buffers:
-                buffer.start = start
-            start += region.floats
+        for place in places:
+            for use in place:
+                use.buffer.start = start
+            start += max(use.floats for use in place)
         return start

@@ -71,8 +71,10 @@ def lower(
         for node in nodes:
             if node.pool:
                 channels.fill_joined(node)
+        if training:
+            channels.renew_inputs(nodes, memory)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
-    copies = [node.copied for node in nodes if node.copied]
+    copies = [op for node in nodes for op in (node.copied, node.renewed, node.back) if op]
     operations = [*(node.op for node in nodes), *copies, begin, end]
     order = ChannelStages if across == "channels" else SampleStages
     stages = order(nodes, operations)

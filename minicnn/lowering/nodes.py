@@ -71,6 +71,8 @@ class Node:
     x_shape: Shape3
     op: Operation = field(default_factory=Operation)
     pool: "Node | None" = None  # a convolution's: the pooling that its kernel does as well
+    back: Operation | None = None  # as the backward pass sees it, if its x is made again
+    renewed: Operation | None = None  # what makes that x
     copied: Operation | None = None  # moves the gradient of y to where op.dy wants it
 
 

@@ -149,7 +149,8 @@ class ChannelStages(Stages):
             if node.kind == "conv":
                 self.blocks(f"{family(node)}_pack_forward", node.op, node.op.outputs, wait=False)
             if node.kind == "conv" and node.op.dx is not None:
-                self.blocks(f"{family(node)}_pack_backward", node.op, node.op.inputs, wait=False)
+                op = node.back or node.op
+                self.blocks(f"{family(node)}_pack_backward", op, op.inputs, wait=False)
         assert self.begin.x is not None
         if self.begin.x.buffer.where != INPUT:
             self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
@@ -196,10 +197,13 @@ class ChannelStages(Stages):
             if node.op.dx is not None:
                 self.slot("channel_batchnorm_backward", node.op)
         elif node.kind == "conv":
-            if not node.op.over_batch:
-                self.slot(f"{family(node)}_conv_backward_weight", node.op)
-            if node.op.dx is not None:
-                self.slot(f"{family(node)}_conv_backward_input", node.op)
+            op = node.back or node.op
+            if node.renewed:
+                self.slot("channel_batchnorm_forward", node.renewed)
+            if not op.over_batch:
+                self.slot(f"{family(node)}_conv_backward_weight", op)
+            if op.dx is not None:
+                self.slot(f"{family(node)}_conv_backward_input", op)
         elif node.kind == "dropout":
             self.slot("channel_dropout_backward", node.op)
         else:
