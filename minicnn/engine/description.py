@@ -95,6 +95,7 @@ class Operation:
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
     winograd: bool = False
     over_batch: bool = False  # gradients of the weights for all samples, when they are done
+    packs_over: Any = None  # whose packed weights the backward pass replaces by those for dx
     statistics_of: Any = None  # the BatchNorm whose statistics this one uses
     by_rows: bool = False  # Linear: one sample at a time, with private gradients
 

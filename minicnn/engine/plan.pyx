@@ -174,6 +174,8 @@ cdef class Plan:
         op.packed = self.zeros(operation.packed)
         op.seen = <uint64_t*>self.zeros(2 * operation.outputs if operation.repacked else 0)
         op.packed_back = self.zeros(operation.packed_back)
+        if operation.packs_over is not None:
+            op.packed_back = self.ops[<Py_ssize_t>self.operations.index(operation.packs_over)].packed
         if operation.forward_taps is not None:
             self.fill_taps(&op.forward_taps, operation.forward_taps)
             op.weight_taps = self.offsets(operation.weight_taps)

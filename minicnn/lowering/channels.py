@@ -150,6 +150,15 @@ def renew_inputs(nodes: list[Node], memory: Memory) -> None:
         op.packed_back = 0
 
 
+def pack_over(nodes: list[Node]) -> None:
+    """Let the backward pass put the weights for dx where those of the forward pass were."""
+    for node in nodes:
+        op = node.back or node.op
+        if node.kind == "conv" and op.dx is not None:
+            node.op.packed = max(node.op.packed, op.packed_back)
+            op.packed_back, op.packs_over = 0, node.op
+
+
 def join_pools(nodes: list[Node]) -> None:
     """Let convolutions do the pooling behind them where windows lie side by side in the map."""
     for node, after in pairwise(nodes):

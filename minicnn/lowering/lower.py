@@ -73,6 +73,8 @@ def lower(
                 channels.fill_joined(node)
         if training:
             channels.renew_inputs(nodes, memory)
+            if not one_stage:
+                channels.pack_over(nodes)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
     copies = [op for node in nodes for op in (node.copied, node.renewed, node.back) if op]
     operations = [*(node.op for node in nodes), *copies, begin, end]

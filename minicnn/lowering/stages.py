@@ -148,14 +148,21 @@ class ChannelStages(Stages):
         for node in self.nodes:
             if node.kind == "conv":
                 self.blocks(f"{family(node)}_pack_forward", node.op, node.op.outputs, wait=False)
-            if node.kind == "conv" and node.op.dx is not None:
-                op = node.back or node.op
-                self.blocks(f"{family(node)}_pack_backward", op, op.inputs, wait=False)
+        self.pack_backward(over=False)
         assert self.begin.x is not None
         if self.begin.x.buffer.where != INPUT:
             self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
         if self.stages:  # the weights must be ready
             self.flush()
+            self.stages[-1] = self.stages[-1]._replace(wait=True)
+
+    def pack_backward(self, over: bool) -> None:
+        """Weights for dx, of those operations that put them over others, or of those that do not."""
+        for node in self.nodes:
+            op = node.back or node.op
+            if node.kind == "conv" and op.dx is not None and (op.packs_over is not None) == over:
+                self.blocks(f"{family(node)}_pack_backward", op, op.inputs, wait=False)
+        if over and self.stages:  # the weights must be ready
             self.stages[-1] = self.stages[-1]._replace(wait=True)
 
     def forward_of(self, node: Node) -> None:
@@ -182,6 +189,7 @@ class ChannelStages(Stages):
         self.slot("write_row", self.end)
 
     def prepare_backward(self) -> None:
+        self.packed = False
         self.slot("read_drow", self.end)
 
     def backward_of(self, node: Node) -> None:
@@ -198,6 +206,9 @@ class ChannelStages(Stages):
                 self.slot("channel_batchnorm_backward", node.op)
         elif node.kind == "conv":
             op = node.back or node.op
+            if not self.packed:
+                self.packed = True
+                self.pack_backward(over=True)
             if node.renewed:
                 self.slot("channel_batchnorm_forward", node.renewed)
             if not op.over_batch:
