@@ -1,4 +1,4 @@
-"""A chain of layers: shapes worked out, parameters in one block, forward, backward, state."""
+"""A chain of layers: shapes worked out, parameters in one block, state."""
 
 import copy
 import threading
@@ -17,7 +17,7 @@ _build_lock = threading.RLock()  # several threads may be the first to use a mod
 
 
 class Chain(Layer):
-    """Layers applied one after the other; `Sequential` adds training and files.
+    """Layers one after the other; `PlannedChain` adds passes, `Sequential` training and files.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Chain(Layer):
                 found[f"{prefix}{i}"] = layer
         return found
 
-    # --- forward, backward ------------------------------------------------------------------
+    # --- shapes and memory -----------------------------------------------------------------
 
     def prepare(self, x: Any) -> FloatArray:
         batch = as_float32(x)
@@ -75,31 +75,6 @@ class Chain(Layer):
             if self.input_shape is None:  # the first input decides; others may differ
                 self.build(batch.shape[1:])
         return batch
-
-    def forward(self, x: FloatArray) -> FloatArray:
-        """A batch through all layers, in the current mode (`train()`, `eval()`)."""
-        x = self.prepare(x)
-        self.allocate()
-        for i, layer in enumerate(self.layers):
-            try:
-                x = layer.forward(x)
-            except ShapeError as error:
-                raise ShapeError(f"layer {i} {error}") from None
-        return x
-
-    def backward(self, dy: FloatArray) -> FloatArray:
-        """The gradient of the last output back through all layers, to that of the input.
-
-        Overwrites every parameter's `grad`; there is nothing to zero between steps.
-        """
-        for i, layer in reversed(list(enumerate(self.layers))):
-            try:
-                dy = layer.backward(dy)
-            except ShapeError as error:
-                raise ShapeError(f"layer {i} {error}") from None
-        return dy
-
-    # --- shapes and memory -----------------------------------------------------------------
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output for one sample; a ShapeError names the layer and the fix."""

@@ -15,24 +15,23 @@ from numpy.typing import NDArray
 
 from .arrays import as_labels
 from .calibration import divided_softmax
-from .chain import Chain
 from .data.batches import batches
 from .kernels.softmax_cross_entropy import count_correct
 from .layers import Layer, inference
 from .layers.base import FloatArray
 from .losses import CrossEntropyLoss, Loss
 from .optim import Optimizer
+from .planned import PlannedChain
 from .steps import step_by_calls
 
 if TYPE_CHECKING:
-    from .lowering import PassCache, Passes
     from .schedulers import Schedule
     from .summary import Table
     from .trace import Trace
     from .training import Callback, History
 
 
-class Sequential(Chain):
+class Sequential(PlannedChain):
     """Layers applied one after the other.
 
     Parameters
@@ -61,7 +60,6 @@ class Sequential(Chain):
         self.classes: list[str] | None = None
         self.preprocessing: dict[str, Any] = {}
         self.temperature = 1.0
-        self._passes: PassCache | None = None  # made with the first batch
 
     # --- training ----------------------------------------------------------------------------
 
@@ -200,19 +198,6 @@ class Sequential(Chain):
         if not rows:
             raise ValueError("there is nothing to predict: x holds no samples")
         return np.concatenate(rows)
-
-    def passes_for(self, x: FloatArray) -> Passes | Sequential:
-        """What does both passes for a prepared batch: the engine if it can, else the layers."""
-        return self.pass_cache.find(list(self.leaves().values()), self.flat_parameters, x) or self
-
-    @property
-    def pass_cache(self) -> PassCache:
-        """The model's plans for the engine."""
-        if self._passes is None:
-            from .lowering import PassCache
-
-            self._passes = PassCache()
-        return self._passes
 
     def class_scores(self, x: Any, batch_size: int) -> FloatArray:
         """`logits`, or a ValueError where they are feature maps and no classes' scores."""

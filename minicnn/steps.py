@@ -48,6 +48,7 @@ def step_by_calls(
     try:
         x = model.prepare(x)
         check_owner(optimizer, model, model.flat_parameters)
+        model.forget()  # of an earlier forward pass: layers remember this one from here on
         passes = model.passes_for(x)
         logits = passes.forward(x)
         labels = as_targets(y, len(logits))

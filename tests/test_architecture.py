@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "minicnn"
 FLOORS = {
     "cli": 6, "__main__": 6,
     "explain": 5, "gradient_check": 5, "interop": 5, "models": 5, "report": 5, "runs": 5,
-    "chain": 4, "model_file": 4, "sequential": 4, "trace": 4,
+    "chain": 4, "model_file": 4, "planned": 4, "sequential": 4, "trace": 4,
     "architecture": 3, "augment": 3, "checkpoint": 3, "data": 3, "datasets": 3, "inspection": 3,
     "lowering": 3, "steps": 3, "summary": 3, "training": 3,
     "calibration": 2, "initializers": 2, "layers": 2, "losses": 2, "metrics": 2, "optim": 2,

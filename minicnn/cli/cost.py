@@ -1,11 +1,9 @@
 """What a training will take: counted from the model and the data, timed by `pace.py`."""
 
-import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..lowering import Passes
 from .job import Job
 from .pace import Pace
 from .text import amount, bytes_text, duration
@@ -114,19 +112,11 @@ def cost_of(job: Job, pace: Pace | None) -> Cost:
 def training_bytes(job: Job, parameters: int) -> int:
     """Weights, gradients, what is kept for each weight, and the values of one batch.
 
-    Layer by layer, every output is kept for the backward pass, and of their gradients two at a
-    time; what kernels need besides is small beside them.
+    What kernels need besides is small beside them.
     """
     settings = job.settings
     copies = 2 + SLOTS[settings["optimizer"]] + int(settings["ema"] is not None)
     shape = job.train.images.shape[1:]
     batch = min(int(settings["batch_size"]), len(job.train.labels))
-    passes = job.model.passes_for(np.zeros((batch, *shape), np.float32))
-    if isinstance(passes, Passes):
-        return 4 * parameters * copies + passes.memory(batch)
-    outputs = [math.prod(shape)]
-    for layer in job.model.leaves().values():
-        shape = layer.output_shape(shape)
-        outputs.append(math.prod(shape))
-    largest = sum(sorted(outputs)[-2:])
-    return 4 * (parameters * copies + batch * (sum(outputs) + largest))
+    x = np.empty((batch, *shape), np.float32)
+    return 4 * parameters * copies + job.model.segments(input_gradient=False).memory(x)

@@ -78,6 +78,7 @@ class Operation:
     count_include_pad: bool = False
     running_mean: Any = None
     running_var: Any = None
+    frozen: bool = False
     whole_channels: bool = False
     slope: float = 0.0
     group: int = 1  # slots that its kernels take at a time

@@ -38,6 +38,7 @@ cdef extern from "csrc/engine.h" nogil:
         float* packed_back
         float* running_mean
         float* running_var
+        int frozen
         double* statistics
         double* sums
         double momentum, eps, p
@@ -91,6 +92,7 @@ cdef extern from "csrc/engine.h" nogil:
         const float* input
         float* output
         const float* doutput
+        float* dinput
         Py_ssize_t samples
         c_training* step
         c_interruption* interruption
@@ -153,6 +155,7 @@ cdef class Plan:
     cdef list kept
     cdef public bint timed              # note what the leading thread spends in each stage
     cdef object input
+    cdef bint gives_dinput
     cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
 
     cdef fill(self, c_op* op, operation, Py_ssize_t first_taps)

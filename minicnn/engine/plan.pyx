@@ -1,7 +1,7 @@
 """Plans as the C code runs them: the operations, their stages and the memory they use.
 
-`minicnn/lowering.py` decides what a plan does; here its description becomes C structures, which
-are then run without the interpreter. See docs/engine.md.
+`minicnn/lowering` decides what a plan does; here its description becomes C structures. See
+docs/engine.md.
 """
 
 import os
@@ -28,10 +28,7 @@ cdef choose():
         raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
     name = b"" if wish is None else wish.encode()
     cdef const char* start = name
-    if wish is None:
-        table = choose_kernels(NULL)
-    else:
-        table = choose_kernels(start)
+    table = choose_kernels(NULL if wish is None else start)
     if table == NULL:
         raise ImportError(
             f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "
@@ -145,6 +142,7 @@ cdef class Plan:
         self.forward_stages = self.make_stages(forward)
         self.backward_stages = self.make_stages(backward)
         self.step_stages = self.make_stages(step)
+        self.gives_dinput = any(n.startswith("write_d") for s in backward for n, _ in s.calls)
         self.interruption.wanted = interruption_wanted
         self.run.interruption = &self.interruption
 
@@ -184,7 +182,7 @@ cdef class Plan:
             for i, taps in enumerate(operation.input_taps):
                 self.fill_taps(&self.taps[first_taps + <Py_ssize_t>i], taps)
         op.running_mean = self.floats(operation.running_mean)
-        op.running_var = self.floats(operation.running_var)
+        op.running_var, op.frozen = self.floats(operation.running_var), operation.frozen
         if operation.statistics_of is not None:
             first_use = self.operations.index(operation.statistics_of)
             op.statistics = self.ops[<Py_ssize_t>first_use].statistics
@@ -299,13 +297,15 @@ cdef class Plan:
         self.run.input, self.run.output = &x[0, 0], &y[0, 0]
         self.go(self.forward_stages, threads)
 
-    def backward(self, const float[:, ::1] dy not None, int threads):
-        """The parameters' gradients, for the samples of the last forward pass."""
-        if dy.shape[0] != self.run.batch or dy.shape[1] != self.output_size or threads < 1 \
-                or self.run.batch < 1:
-            raise ValueError(f"dy has shape {(dy.shape[0], dy.shape[1])}; expected "
-                             f"{(self.run.batch, self.output_size)}, as the last output")
-        self.run.doutput = &dy[0, 0]
+    def backward(self, const float[:, ::1] dy not None, float[:, ::1] dx, int threads):
+        """The parameters' gradients of the last forward pass, and dx if the plan makes it."""
+        shape, size = (dy.shape[0], dy.shape[1]), (self.run.batch, self.output_size)
+        if shape != size or min(self.run.batch, threads) < 1:
+            raise ValueError(f"dy has shape {shape}; expected {size}, as the last output")
+        cdef Py_ssize_t expected = dy.shape[0] * self.input_size if self.gives_dinput else 0
+        if expected != (0 if dx is None else dx.shape[0] * dx.shape[1]):
+            raise ValueError(f"dx must have {expected} values; with none, be None")
+        self.run.doutput, self.run.dinput = &dy[0, 0], &dx[0, 0] if expected else NULL
         self.go(self.backward_stages, threads)
 
     cdef start(self, Py_ssize_t batch, int threads):

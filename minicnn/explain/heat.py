@@ -65,7 +65,7 @@ class Heat:
 def feature_layers(model: Sequential) -> list[str]:
     """The layers whose output is a (C, H, W) map that Grad-CAM can be drawn for."""
     found, shape = [], model.input_shape
-    for name, layer in model.leaves().items():
+    for name, layer in model.units().items():
         if shape is None:
             return []
         shape = layer.output_shape(shape)
@@ -82,7 +82,7 @@ def default_layer(model: Sequential) -> str:
     ValueError
         The model has no convolution.
     """
-    leaves = list(model.leaves().items())
+    leaves = list(model.units().items())
     places = [i for i, (_, layer) in enumerate(leaves) if isinstance(layer, Conv2d)]
     if not places:
         raise ValueError("the model has no convolution, which Grad-CAM needs; name another layer")
@@ -155,7 +155,7 @@ def one_picture(x: ArrayLike) -> FloatArray:
 def _forward(model: Sequential, batch: FloatArray, name: str) -> tuple[FloatArray, FloatArray]:
     """The output of layer `name`, (C, h, w), and the scores, (K,)."""
     y, maps = batch, batch
-    for here, layer in model.leaves().items():
+    for here, layer in model.units().items():
         y = layer.forward(y)
         if here == name:
             maps = y
@@ -168,7 +168,7 @@ def _backward(model: Sequential, scores: FloatArray, target: int, name: str) -> 
     """The gradient of scores[target] with respect to the output of layer `name`, (C, h, w)."""
     dy = np.zeros((1, len(scores)), np.float32)
     dy[0, target] = 1
-    for here, layer in reversed(model.leaves().items()):
+    for here, layer in reversed(model.units().items()):
         if here == name:
             break
         dy = layer.backward(dy)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_labels
-from ..chain import Chain
 from ..layers import Layer
 from ..layers.base import FloatArray
 from ..losses import CrossEntropyLoss, Loss
+from ..planned import PlannedChain
 from .differences import EPSILON, NOISE, Float64Array, Probe, Search, rms
 from .result import GradcheckResult, GradcheckRow
 
@@ -26,7 +26,7 @@ BLUR = 16 * EPSILON  # change of the last digits
 
 
 def gradcheck(
-    model: Chain,
+    model: PlannedChain,
     x: Any,
     y: Any,
     loss_fn: Loss | None = None,
@@ -140,10 +140,10 @@ class _Check:
             title, "logits", lambda z: np.array([loss_fn(z, labels)]), logits, claimed, scale, noise
         )
 
-    def model(self, model: Chain, x: FloatArray, labels: Any, loss_fn: Any) -> GradcheckRow:
+    def model(self, model: PlannedChain, x: FloatArray, labels: Any, loss_fn: Any) -> GradcheckRow:
         """The loss along the gradient of each array in turn: are the layers chained rightly?"""
         frozen = Frozen(model.leaves().values())
-        loss = frozen.run(lambda: loss_fn(model.forward(x.copy()), labels))
+        loss = frozen.run(lambda: loss_fn(model.forward_by_layers(x.copy()), labels))
         dx = model.backward(loss_fn.backward())
         arrays = {"input": (x, dx)}
         arrays |= {name: (p.data, p.grad.copy()) for name, p in model.named_parameters().items()}
@@ -151,7 +151,7 @@ class _Check:
         sizes = {n: rms(g) * g.size**0.5 * (rms(a) or 1.0) for n, (a, g) in arrays.items()}
 
         def value() -> Float64Array:
-            return np.array([frozen.run(lambda: loss_fn(model.forward(x), labels))])
+            return np.array([frozen.run(lambda: loss_fn(model.forward_by_layers(x), labels))])
 
         for name, (array, gradient) in arrays.items():
             put = _setter(array, value)
@@ -276,7 +276,7 @@ def _setter(
     return value
 
 
-def _forward(model: Chain, x: FloatArray) -> tuple[list[FloatArray], FloatArray]:
+def _forward(model: PlannedChain, x: FloatArray) -> tuple[list[FloatArray], FloatArray]:
     """Every layer's input (copies), and the logits."""
     inputs = []
     for layer in model.leaves().values():

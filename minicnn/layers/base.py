@@ -138,12 +138,17 @@ class Layer:
         if not in_inference():
             self._saved = arrays
 
+    def forget(self) -> None:
+        """Drop what `save_for_backward` remembered."""
+        self._saved = None
+
     def saved(self) -> Any:
         """What `save_for_backward` remembered: the array itself if it was only one."""
         if self._saved is None:
             raise RuntimeError(
                 f"{self!r}: backward was called before forward; run forward(x) first, "
-                "outside predict and evaluate, which remember nothing"
+                "outside predict and evaluate, which remember nothing; inside a model, layers "
+                "remember their part after model.forward_by_layers(x)"
             )
         return self._saved[0] if len(self._saved) == 1 else self._saved
 

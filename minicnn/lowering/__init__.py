@@ -2,5 +2,6 @@
 
 from .cache import PassCache
 from .passes import Passes
+from .segments import Segments
 
-__all__ = ["PassCache", "Passes"]
+__all__ = ["PassCache", "Passes", "Segments"]

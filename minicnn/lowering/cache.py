@@ -17,7 +17,7 @@ from .nodes import make_nodes, settings
 from .passes import LARGEST, Passes, slot_bytes
 from .step import TrainingStep, is_overridden
 
-KEPT = 6  # plans of one model: training and prediction, of some shapes
+KEPT = 6  # plans of the same layers: training and prediction, of some shapes
 KEPT_STEPS = 64  # shapes of batches
 
 
@@ -38,14 +38,23 @@ class PassCache:
         return PassCache, ()  # copies and pickles of a model start without plans
 
     def find(
-        self, layers: list[Layer], values: FloatArray, x: FloatArray, one_stage: bool = False
+        self,
+        layers: list[Layer],
+        values: FloatArray,
+        x: FloatArray,
+        input_gradient: bool = False,
+        one_stage: bool = False,
     ) -> Passes | None:
         """The passes for a batch like `x`, or None when the layers must do it themselves.
 
         Parameters
         ----------
         layers : list of Layer
-            The leaves of the chain, their parameters in `values`.
+            Neighbours in the chain, or all of its layers.
+        values : (P,) float32
+            All parameters of the chain.
+        input_gradient : bool
+            Whether `backward` is to return the gradient of x.
         one_stage : bool
             What `lower` calls so: a plan for whole training steps, if there is one.
         """
@@ -57,13 +66,17 @@ class PassCache:
         if None in kinds:
             return None
         across = self.lanes_for(layers, (shape, training, len(x) if training else 0, *kinds))
-        key = (shape, training, across, one_stage, winograd_enabled(), id(values), *kinds)
+        input_gradient = input_gradient and training
+        which = tuple(map(id, layers))
+        kind = (shape, training, across, input_gradient, one_stage, winograd_enabled())
+        key = (which, *kind, id(values), *kinds)
         with self.lock:
             if key not in self.made:
-                while len(self.made) >= KEPT:
-                    del self.made[next(iter(self.made))]
+                like = [other for other in self.made if other[0] == which]
+                for oldest in like[: len(like) - KEPT + 1]:
+                    del self.made[oldest]
                     self.steps.clear()  # they hold plans, too
-                lowered = lower(layers, shape, training, across, one_stage)
+                lowered = lower(layers, shape, training, across, input_gradient, one_stage)
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:
@@ -120,7 +133,9 @@ class PassCache:
         x = model.prepare(x)
         if not moves_all(optimizer, model.flat_parameters, model.flat_gradients):
             return None
-        layers = list(model.leaves().values())
+        if model.has_own_passes():
+            return None
+        layers = list(model.units().values())
         values = model.flat_parameters
         passes = self.find(layers, values, x, one_stage=True) or self.find(layers, values, x)
         if passes is None or len(passes.output_shape) != 1:
@@ -157,4 +172,6 @@ def inner_chains(model: Any, leaves: set[int]) -> list[Any]:
 def lacks_variance(passes: Passes, x: FloatArray) -> bool:
     """Whether a BatchNorm might see one value a channel; then the layer itself complains."""
     batchnorm = (BatchNorm1d, BatchNorm2d)
-    return len(x) < 2 and any(isinstance(layer, batchnorm) for _, layer in passes.varying)
+    return len(x) < 2 and any(
+        isinstance(layer, batchnorm) and layer.training for _, layer in passes.varying
+    )

@@ -12,7 +12,7 @@ from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, Border, Map, Memory, Operation, Taps
 from ..engine.plan import BLOCKS, SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
-from .nodes import LEARNERS, Node, Shape3, convolution
+from .nodes import LEARNERS, Node, Shape3, convolution, first_learner
 
 NO_BORDER = (0, 0, 0, 0)
 MOST_WEIGHTS = 2**15  # of Linear where it takes sample by sample
@@ -47,16 +47,21 @@ def floats(shape: Shape3) -> Shape3:
     return planes(shape[0]), shape[1], shape[2]
 
 
-def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation:
+def place_values(
+    nodes: list[Node], memory: Memory, training: bool, input_gradient: bool
+) -> Operation:
     """Maps for all values and, in training, for the gradients that somebody needs.
 
     Returns
     -------
     Operation
-        What reads the network's input.
+        What reads the network's input, and hands out its gradient if that is wanted.
     """
-    first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
+    first = first_learner(nodes, input_gradient)
     begin = place_input(nodes[0], memory)
+    begin.inputs = nodes[0].x.shape[0]
+    if input_gradient:
+        begin.dx = nodes[0].x.gradient = memory.map(floats(nodes[0].x.shape))
     for node in nodes:
         node.op.winograd = suits_winograd(node, training) and not node.op.planar
     for i, node in enumerate(nodes):
@@ -87,7 +92,7 @@ def place_input(node: Node, memory: Memory) -> Operation:
             node.x.map.buffer.where = INPUT
         return Operation(x=row, planar=True)
     node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
-    return Operation(x=node.x.map, inputs=channels)
+    return Operation(x=node.x.map)
 
 
 def border_of_x(node: Node) -> Border:
@@ -125,6 +130,7 @@ def fill(node: Node, memory: Memory) -> None:
         op.scratch = SCRATCH["rows"]
     elif node.kind == "batchnorm":
         op.running_mean, op.running_var = layer.running_mean, layer.running_var
+        op.frozen = op.dy is not None and not layer.training
     elif node.kind in ("max_pool", "avg_pool"):
         fill_pool(node)
     elif node.kind == "relu":
@@ -141,7 +147,8 @@ def renew_inputs(nodes: list[Node], memory: Memory) -> None:
     Its own x is kept anyway, and the map between them is then not: it stays in a thread's memory.
     """
     for node, after in pairwise(nodes):
-        if node.kind != "batchnorm" or after.kind != "conv" or after.op.over_batch:
+        made = node.kind == "batchnorm" and node.layer.training
+        if not made or after.kind != "conv" or after.op.over_batch:
             continue
         again = memory.map(floats(node.y.shape), border_of_x(after))
         node_op, op = node.op, after.op

@@ -50,7 +50,7 @@ def touched(name: str, op: Operation) -> list[Map | None]:
         return [op.x, op.pooled, op.bytes]
     if name == "channel_conv_pool_backward_weight":
         return [op.x, op.pooled, op.dpooled, op.bytes]
-    if "backward" in name or "gradient" in name or name.startswith("read_d"):
+    if "backward" in name or "gradient" in name or name.startswith(("read_d", "write_d")):
         found: list[Map | None] = [op.dx, op.dy, op.bytes]
         if name in READ_X or (op.gate and name != "max_pool_backward"):
             found.append(op.x)

@@ -25,6 +25,7 @@ class Lowered(NamedTuple):
     slot_samples: int
     partial_floats: int
     nodes: list[Node]
+    input_gradient: bool
 
 
 def lower(
@@ -32,6 +33,7 @@ def lower(
     input_shape: Shape,
     training: bool,
     across: str,
+    input_gradient: bool = False,
     one_stage: bool = False,
 ) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
@@ -44,6 +46,8 @@ def lower(
         Whether a backward pass will follow.
     across : {'samples', 'channels'}
         What lies side by side in a vector.
+    input_gradient : bool
+        Whether the backward pass hands out the gradient of the input.
     one_stage : bool
         For training steps only: each sample goes forward and backward before the next one. None
         where that is not for this net.
@@ -55,7 +59,7 @@ def lower(
         return None
     layout = channels if across == "channels" else samples
     memory = Memory()
-    begin = layout.place_values(nodes, memory, training)
+    begin = layout.place_values(nodes, memory, training, input_gradient)
     for node in nodes:
         layout.fill(node, memory)
     if one_stage and not (across == "channels" and channels.suits_one_stage(nodes)):
@@ -81,11 +85,11 @@ def lower(
     order = ChannelStages if across == "channels" else SampleStages
     stages = order(nodes, operations)
     forward = stages.forward()
-    backward = stages.backward() if training else []
+    backward = stages.backward() if end.dy is not None else []
     parameters = sum(p.size for layer in layers for p in layer.parameters())
-    step = (
-        training_step(forward, backward, operations, parameters) if backward and parameters else []
-    )
+    step = []
+    if backward and parameters and not input_gradient:
+        step = training_step(forward, backward, operations, parameters)
     if one_stage:
         forward, backward = [], []
     placed = step if one_stage else [*forward, *backward]
@@ -93,5 +97,5 @@ def lower(
     slot_samples = 1 if across == "channels" else LANES
     return Lowered(
         operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
-        nodes,
+        nodes, input_gradient,
     )  # fmt: skip

@@ -81,7 +81,7 @@ def settings(layer: Layer) -> tuple[Any, ...] | None:
 
     A plan serves only while these stay the same.
     """
-    if type(layer) not in KINDS:
+    if refused(layer):
         return None
     if isinstance(layer, Conv2d):
         return (layer.kernel_size, layer.geometry())
@@ -113,7 +113,7 @@ def convolution(node: Node) -> Convolution:
 
 def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> list[Node]:
     """One node for each operation; none when a layer is not covered."""
-    if len(input_shape) > 3 or any(refused(layer, training) for layer in layers):
+    if len(input_shape) > 3 or any(refused(layer) for layer in layers):
         return []
     busy = [layer for layer in layers if operation_kind(layer)]
     nodes: list[Node] = []
@@ -130,6 +130,16 @@ def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> l
             value = y
         shape = output
     return nodes
+
+
+def first_learner(nodes: list[Node], input_gradient: bool) -> int:
+    """The first node that needs the gradient of its output; those behind it need all gradients.
+
+    -1 where also the gradient of the network's input is wanted.
+    """
+    if input_gradient:
+        return -1
+    return next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
 
 
 def with_rows(nodes: list[Node]) -> list[Node]:
@@ -173,11 +183,10 @@ def operation_kind(layer: Layer) -> str:
     return KINDS[type(layer)]
 
 
-def refused(layer: Layer, training: bool) -> bool:
+def refused(layer: Layer) -> bool:
     """Whether no plan can hold this layer."""
     if type(layer) not in KINDS:
         return True
-    if isinstance(layer, MaxPool2d):
-        return math.prod(layer.kernel_size) > 256  # winners are bytes
-    # Training with frozen statistics is rare, and left to the layers.
-    return isinstance(layer, (BatchNorm1d, BatchNorm2d)) and training and not layer.training
+    if "forward" in vars(layer) or "backward" in vars(layer):
+        return True  # somebody put a function of their own there
+    return isinstance(layer, MaxPool2d) and math.prod(layer.kernel_size) > 256  # winners are bytes

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from ..engine import LANES, Plan
+from ..engine.plan import ITEMS
 from ..layers import Dropout, Layer
 from ..layers.base import FloatArray, Shape
 from ..threads import get_num_threads
@@ -33,13 +34,15 @@ class Passes:
         lowered: Lowered,
         lock: threading.Lock,
     ):
-        self.training = training
-        self.output_shape = input_shape
+        self.layers, self.training = layers, training
+        self.input_shape = self.output_shape = input_shape
         for layer in layers:
             self.output_shape = layer.output_shape(self.output_shape)
+        self.input_gradient = lowered.input_gradient
         nodes = enumerate(lowered.nodes)
         self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
         self.slot_bytes, self.slot_samples = slot_bytes(lowered), lowered.slot_samples
+        self.floats = lowered.slot_floats, lowered.local_floats, lowered.partial_floats
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.step,
@@ -48,6 +51,7 @@ class Passes:
             math.prod(input_shape), math.prod(self.output_shape),
         )  # fmt: skip
         self.lock = lock
+        self.batch = 0  # of the last forward pass in training
 
     def fits(self, batch: int) -> bool:
         """Whether the engine is right for this batch: not too few samples, nor too much memory."""
@@ -58,7 +62,10 @@ class Passes:
 
     def memory(self, batch: int) -> int:
         """Bytes that training on a batch of so many samples takes, besides the parameters."""
-        return -(-batch // LANES) * self.slot_bytes
+        slots = -(-batch // self.slot_samples)
+        groups = slots if self.slot_samples > 1 else min(slots, ITEMS)
+        slot, thread, group = self.floats
+        return 4 * (slots * slot + get_num_threads() * thread + groups * group)
 
     def chunk(self) -> int:
         """Samples that prediction takes at a time."""
@@ -78,15 +85,27 @@ class Passes:
         chunk = len(x) if self.training else self.chunk()
         with self.lock:
             self.update()
+            self.batch = len(x) if self.training else self.batch
+            for layer in self.layers if self.training else ():
+                layer.forget()  # its memory would be of another forward pass
             for first in range(0, len(x), chunk):
                 part = flat[first : first + chunk]
                 self.plan.forward(part, y[first : first + chunk], self.threads(len(part)))
         return y.reshape(len(x), *self.output_shape)
 
-    def backward(self, dy: FloatArray) -> None:
-        """Overwrites all gradients of parameters; `dy` is that of the last forward's output."""
+    def backward(self, dy: FloatArray) -> FloatArray | None:
+        """Overwrites all gradients of parameters; `dy` is that of the last forward's output.
+
+        Returns that of its input, in a plan with `input_gradient`.
+        """
+        dy = self.layers[-1].prepare_gradient(dy, (self.batch, *self.output_shape))
+        dx, flat = None, None
+        if self.input_gradient:
+            dx = np.empty((len(dy), *self.input_shape), np.float32)
+            flat = dx.reshape(len(dy), -1)
         with self.lock:
-            self.plan.backward(dy.reshape(len(dy), -1), self.threads(len(dy)))
+            self.plan.backward(dy.reshape(len(dy), -1), flat, self.threads(len(dy)))
+        return dx
 
     def update(self) -> None:
         """Hand over what changes from one pass to the next, and count the pass."""
@@ -96,7 +115,7 @@ class Passes:
                 layer.step += 1
             else:
                 self.plan.set_batchnorm(index, layer.momentum, layer.eps)
-                layer.num_batches_tracked[...] += self.training
+                layer.num_batches_tracked[...] += self.training and layer.training
 
 
 def slot_bytes(lowered: Lowered) -> int:

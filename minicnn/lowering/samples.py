@@ -5,12 +5,14 @@ import math
 from ..engine import LANES, geometry
 from ..engine.description import Border, Memory, Operation, reshaped
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
-from .nodes import LEARNERS, Node, convolution
+from .nodes import LEARNERS, Node, convolution, first_learner
 
 NO_BORDER = (0, 0, 0, 0)
 
 
-def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation:
+def place_values(
+    nodes: list[Node], memory: Memory, training: bool, input_gradient: bool
+) -> Operation:
     """Maps for all values and, in training, for the gradients that somebody needs.
 
     A convolution wants zeros around what it sums over: x, and for dx also dy. They are part of
@@ -20,9 +22,11 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
     Returns
     -------
     Operation
-        What reads the network's input.
+        What reads the network's input, and hands out its gradient if that is wanted.
     """
-    first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
+    first = first_learner(nodes, input_gradient)
+    if input_gradient:
+        nodes[0].x.gradient = memory.map(nodes[0].x.shape)
     nodes[0].x.map = memory.map(nodes[0].x.shape, border_of_x(nodes[0]))
     for i, node in enumerate(nodes):
         after = nodes[i + 1] if i + 1 < len(nodes) else None
@@ -38,7 +42,7 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
         if i > first:
             assert node.x.gradient is not None
             node.op.dx, node.op.gate = reshaped(node.x.gradient, node.x_shape), node.x.gate
-    return Operation(x=reshaped(nodes[0].x.map, nodes[0].x_shape))
+    return Operation(x=reshaped(nodes[0].x.map, nodes[0].x_shape), dx=nodes[0].x.gradient)
 
 
 def border_of_x(node: Node) -> Border:
@@ -62,6 +66,7 @@ def fill(node: Node, memory: Memory) -> None:
         fill_conv(node)
     elif node.kind == "batchnorm":
         op.running_mean, op.running_var = layer.running_mean, layer.running_var
+        op.frozen = op.dy is not None and not layer.training
     elif node.kind in ("max_pool", "avg_pool"):
         fill_pool(node)
     elif node.kind == "relu":

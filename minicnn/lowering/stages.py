@@ -59,6 +59,8 @@ class Stages:
         self.prepare_backward()
         for node in reversed([n for n in self.nodes if n.op.dy is not None]):
             self.backward_of(node)
+        if self.begin.dx is not None:
+            self.finish_backward()
         self.flush()
         for node in self.nodes:
             if node.kind == "conv" or node.op.by_rows:
@@ -80,6 +82,9 @@ class Stages:
         raise NotImplementedError
 
     def backward_of(self, node: Node) -> None:
+        raise NotImplementedError
+
+    def finish_backward(self) -> None:
         raise NotImplementedError
 
     def sum_gradients(self, node: Node) -> None:
@@ -124,6 +129,9 @@ class SampleStages(Stages):
             self.slot("batchnorm_backward", node.op)
         else:
             self.slot(f"{node.kind}_backward", node.op)
+
+    def finish_backward(self) -> None:
+        self.slot("write_dinput", self.begin)
 
     def sum_gradients(self, node: Node) -> None:
         size = sum(p.size for p in node.layer.parameters())
@@ -219,6 +227,11 @@ class ChannelStages(Stages):
             self.slot("channel_dropout_backward", node.op)
         else:
             self.slot(f"{node.kind}_backward", node.op)
+
+    def finish_backward(self) -> None:
+        dx = self.begin.dx
+        is_row = dx is not None and dx.height * dx.width == 1
+        self.slot("write_drow" if is_row else "write_dchannels", self.begin)
 
     def linear_gradients(self, op: Operation) -> None:
         """Weights that fit into the caches stay with the threads that move and use them."""

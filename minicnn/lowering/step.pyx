@@ -76,7 +76,7 @@ cdef class TrainingStep:
             (i, layer) for i, layer in passes.varying
             if isinstance(layer, (BatchNorm1d, BatchNorm2d))
         ]
-        self.statistics = [Statistics(layer) for _, layer in self.batchnorms]
+        self.statistics = [Statistics(layer) for _, layer in self.batchnorms if layer.training]
         self.labels = np.empty(batch, np.int64)
         self.logits = np.empty((batch, classes), np.float32)
         self.dlogits = np.empty((batch, classes), np.float32)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_labels
-from ..chain import Chain
 from ..layers import Layer
 from ..layers.base import FloatArray
 from ..losses import CrossEntropyLoss
+from ..planned import PlannedChain
 from . import terms2d
 from .terms import Index, Rule, Term, explain
 
@@ -87,7 +87,7 @@ def _rows(terms: list[Term]) -> list[str]:
 
 
 def trace_chain(
-    model: Chain,
+    model: PlannedChain,
     x: Any,
     layer: int | str,
     index: Index,
@@ -135,8 +135,8 @@ def trace_chain(
     return Trace(f"layer {name} {chosen!r}", title, index, rule, float(array[index]))
 
 
-def _find(model: Chain, name: str) -> Layer:
-    leaves = model.leaves()
+def _find(model: PlannedChain, name: str) -> Layer:
+    leaves = model.units()
     if name not in leaves:
         raise ValueError(f"layer is {name!r}; expected one of {', '.join(leaves)} or 'loss'")
     return leaves[name]
@@ -148,12 +148,14 @@ def _labels_for(of: str, y: Any, x: Any) -> Any:
     return as_labels(y, len(x))
 
 
-def _run(model: Chain, chosen: Layer, x: Any, labels: Any, loss_fn: Any) -> dict[str, FloatArray]:
+def _run(
+    model: PlannedChain, chosen: Layer, x: Any, labels: Any, loss_fn: Any
+) -> dict[str, FloatArray]:
     """Input and output of `chosen` and, with labels, its gradients."""
     x = model.prepare(x)
     model.allocate()
     arrays: dict[str, FloatArray] = {}
-    for layer in model.leaves().values():
+    for layer in model.units().values():
         given = layer.prepare(x).copy() if layer is chosen else x
         x = layer.forward(x)
         if layer is chosen:
@@ -163,7 +165,7 @@ def _run(model: Chain, chosen: Layer, x: Any, labels: Any, loss_fn: Any) -> dict
     loss_fn = copy.deepcopy(loss_fn or CrossEntropyLoss())
     loss_fn(x, labels)
     dy = loss_fn.backward()
-    for layer in reversed(model.leaves().values()):
+    for layer in reversed(model.units().values()):
         dx = layer.backward(dy)
         if layer is chosen:
             gradients = {f"d{name}": p.grad for name, p in layer.named_parameters().items()}
@@ -191,9 +193,9 @@ def _checked_index(index: Any, array: FloatArray, what: str) -> Index:
     return tuple(int(i) for i in index)
 
 
-def _trace_loss(model: Chain, x: Any, index: Any, y: Any, loss_fn: Any) -> Trace:
+def _trace_loss(model: PlannedChain, x: Any, index: Any, y: Any, loss_fn: Any) -> Trace:
     labels = _labels_for("loss", y, x)
-    logits = model.forward(x)
+    logits = model.forward_by_layers(x)
     loss_fn = copy.deepcopy(loss_fn or CrossEntropyLoss())
     loss_fn(logits, labels)
     dlogits = loss_fn.backward()

@@ -1,4 +1,4 @@
-"""Random nets of the layers that the engine covers, and the oracle's passes through them."""
+"""Random nets of the layers that the engine covers, and the oracle's passes through any net."""
 
 import numpy as np
 import reference
@@ -6,7 +6,37 @@ import reference
 import minicnn as mc
 from minicnn.kernels import dropout
 
+SMOOTH = {
+    mc.GELU: (reference.gelu_forward, reference.gelu_backward),
+    mc.SiLU: (reference.silu_forward, reference.silu_backward),
+    mc.Sigmoid: (reference.sigmoid_forward, reference.sigmoid_backward),
+    mc.Tanh: (reference.tanh_forward, reference.tanh_backward),
+}
 BATCHES = (1, 2, 7, 8, 15, 16, 17, 33, 64)
+
+
+class Scale(mc.Layer):
+    """A user's own layer: y = gain · x with one gain, which is learned."""
+
+    def parameter_shapes(self):
+        return {"gain": (1,)}
+
+    def initial_parameter(self, name, shape, seed, stream):
+        return np.full(shape, 1.25)
+
+    @property
+    def gain(self):
+        return self.named_parameters()["gain"]
+
+    def forward(self, x):
+        x = self.prepare(x)
+        self.save_for_backward(x)
+        return x * self.gain.data
+
+    def backward(self, dy):
+        x = self.saved()
+        self.gain.grad[0] = np.sum(np.multiply(dy, x, dtype=np.float64))
+        return dy * self.gain.data
 
 
 def random_net(seed):
@@ -62,7 +92,12 @@ def map_layer(g, channels, batch):
 
 
 def oracle_passes(model, x, dy):
-    """(y, gradients by name) in float64, the layers in training mode; changes no layer."""
+    """(y, gradients by name) in float64, each layer in its mode; changes no layer."""
+    return oracle_gradients(model, x, dy)[:2]
+
+
+def oracle_gradients(model, x, dy):
+    """(y, gradients by name, dx)."""
     y, backs = np.asarray(x, np.float64), []
     for layer in model.leaves().values():
         y, back = forward(layer, y)
@@ -72,7 +107,7 @@ def oracle_passes(model, x, dy):
         gradient, *own = back(gradient)
         for key, value in zip(layer.named_parameters(), own, strict=False):
             gradients[f"{name}.{key}"] = value
-    return y, gradients
+    return y, gradients, gradient
 
 
 def forward(layer, x):
@@ -86,6 +121,8 @@ def forward(layer, x):
         return y, lambda dy: reshaped(reference.linear_backward(flat, weight, dy), shape)
     if isinstance(layer, (mc.BatchNorm1d, mc.BatchNorm2d)):
         flat, weight, bias = x.reshape(*shape[:2], -1), layer.weight.data, layer.bias.data
+        if not layer.training:
+            return frozen_batchnorm(layer, x, flat)
         state = (layer.running_mean, layer.running_var, layer.momentum, layer.eps)
         y = reference.batchnorm_train_forward(flat, weight, bias, *state)[0]
 
@@ -101,11 +138,30 @@ def forward(layer, x):
         y = reference.leaky_relu_forward(x, slope)
         return y, lambda dy: (reference.leaky_relu_backward(x, dy, slope),)
     if isinstance(layer, mc.Dropout):
+        if not layer.training:
+            return x, lambda dy: (dy,)
         mask, p = dropout_mask(layer, shape), layer.p
         return x * mask / (1 - p), lambda dy: (dy * mask / (1 - p),)
+    if type(layer) in SMOOTH:
+        onward, back = SMOOTH[type(layer)]
+        return onward(x), lambda dy: (back(x, dy),)
+    if isinstance(layer, Scale):
+        gain = layer.gain.data
+        return x * gain, lambda dy: (dy * gain, np.sum(dy * x).reshape(1))
     if isinstance(layer, mc.Flatten):
         return x.reshape(len(x), -1), lambda dy: (dy.reshape(shape),)
     return (x, lambda dy: (dy,)) if isinstance(layer, mc.Identity) else pool(layer, x)
+
+
+def frozen_batchnorm(layer, x, flat):
+    weight, state = layer.weight.data, (layer.running_mean, layer.running_var, layer.eps)
+    y = reference.batchnorm_eval_forward(flat, weight, layer.bias.data, *state)
+
+    def back(dy):
+        found = reference.batchnorm_eval_backward(flat, weight, dy.reshape(flat.shape), *state)
+        return reshaped(found, x.shape)
+
+    return y.reshape(x.shape), back
 
 
 def reshaped(gradients, shape):

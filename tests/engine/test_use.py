@@ -81,11 +81,11 @@ def test_switch_turns_the_engine_off(batch):
         mc.set_engine(1)
 
 
-def test_frozen_batchnorm_and_a_single_sample_are_left_to_the_layers(batch):
+def test_a_single_sample_is_left_to_the_layers_unless_batchnorm_is_frozen(batch):
     model = small_model()
     assert not covered(model, batch[0][:1])
     model[1].eval()
-    assert not covered(model, batch[0])
+    assert covered(model, batch[0]) and covered(model, batch[0][:1])
     model.train()
     assert covered(model, batch[0])
 
@@ -223,4 +223,21 @@ def test_plan_refuses_arrays_of_other_sizes():
     with pytest.raises(ValueError, match="expected"):
         plan.forward(good, np.zeros((3, 3), np.float32), 1)
     with pytest.raises(ValueError, match="as the last output"):
-        plan.backward(np.zeros((4, 3), np.float32), 1)
+        plan.backward(np.zeros((4, 3), np.float32), None, 1)
+
+
+def test_training_with_frozen_batchnorm_is_one_call_and_leaves_its_statistics(batch):
+    ends = []
+    for engine in (True, False):
+        mc.set_engine(engine)
+        model = small_model()
+        model[1].running_var[...] = (0.5, 1, 2, 3)
+        model[1].eval()
+        before = {name: array.copy() for name, array in model.buffers().items()}
+        optimizer = mc.SGD(model.parameters(), 0.1, momentum=0.9)
+        losses = [step(model, batch, optimizer) for _ in range(4)]
+        ends.append([*losses, *model.flat_parameters])
+        assert bool(model.pass_cache.steps) == engine
+        for name, array in model.buffers().items():
+            assert_same_bits(array, before[name])
+    np.testing.assert_allclose(*ends, rtol=1e-4, atol=1e-6)

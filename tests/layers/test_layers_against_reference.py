@@ -67,9 +67,10 @@ def test_linear_equals_the_oracle_and_keeps_the_inputs_shape(shape, bias):
             assert_close(got, right, sum_tolerance(12), size)
 
 
-def test_linear_on_a_map_equals_flatten_and_linear():
+def test_linear_on_a_map_equals_flatten_and_linear(monkeypatch):
     x = array(3, 2, 4, 5)
     alone, chain = mc.Linear(40, 3), mc.Sequential(mc.Flatten(), mc.Linear(40, 3))
+    monkeypatch.setattr(chain, "forward", chain.forward_by_layers)
     chain[1].weight.data[...] = alone.weight.data
     chain[1].bias.data[...] = alone.bias.data
     for got, expected in zip(both_ways(alone, x), both_ways(chain, x), strict=True):

@@ -125,8 +125,14 @@ void NAMED(batchnorm_forward)(const op *o, const run *r, ptrdiff_t slot)
 
 void NAMED(batchnorm_eval)(const op *o, const run *r, ptrdiff_t slot)
 {
-    for (ptrdiff_t c = 0; c < o->x.channels; c++)
-        normalise(o, r, slot, c, o->running_mean[c], 1.0 / sqrt(o->running_var[c] + o->eps));
+    for (ptrdiff_t c = 0; c < o->x.channels; c++) {
+        const double inv_std = 1.0 / sqrt(o->running_var[c] + o->eps);
+        normalise(o, r, slot, c, o->running_mean[c], inv_std);
+        if (o->frozen && slot == 0) {
+            o->statistics[c] = o->running_mean[c];
+            o->statistics[o->x.channels + c] = inv_std;
+        }
+    }
 }
 
 /* --- 3. backward: sum of dy and of dy (x - mean), slot by slot ------------------------------------ */
@@ -155,7 +161,8 @@ void NAMED(batchnorm_gradient_sums)(const op *o, const run *r, ptrdiff_t slot)
     }
 }
 
-/* --- 4. backward: dx = weight inv_std (dy - dbias / M - xhat dweight / M) ------------------------- */
+/* --- 4. backward: dx = weight inv_std (dy - dbias / M - xhat dweight / M), or weight inv_std dy where
+ *     the statistics are constants ----------------------------------------------------------------- */
 
 static void backward_channel(
     const op *o, const run *r, ptrdiff_t slot, ptrdiff_t c, double total, double product)
@@ -195,6 +202,6 @@ void NAMED(batchnorm_backward)(const op *o, const run *r, ptrdiff_t slot)
             o->dweight[c] = (float)(product * o->statistics[channels + c]);
         }
         if (o->dx.channels)
-            backward_channel(o, r, slot, c, total, product);
+            backward_channel(o, r, slot, c, o->frozen ? 0.0 : total, o->frozen ? 0.0 : product);
     }
 }

@@ -140,6 +140,10 @@ void NAMED(channel_batchnorm_eval)(const op *o, const run *r, ptrdiff_t slot)
             inv_std[l] = alive ? 1.0 / sqrt(o->running_var[c * LANES + l] + o->eps) : 0.0;
         }
         normalise_plane(o, r, slot, c, mean, inv_std);
+        if (o->frozen && slot == 0) {
+            memcpy(statistics_at(o, 0, c), mean, sizeof mean);
+            memcpy(statistics_at(o, 1, c), inv_std, sizeof inv_std);
+        }
     }
 }
 
@@ -178,11 +182,14 @@ void NAMED(channel_batchnorm_gradient_combine)(const op *o, const run *r, ptrdif
     }
     store_some(o->dbias + plane * LANES, narrowed(total), channels_of(o, plane));
     store_some(o->dweight + plane * LANES, narrowed(product * inv_std), channels_of(o, plane));
+    if (o->frozen)
+        total = product = (dvec){0};
     store_doubles(statistics_at(o, 2, plane), total / count);
     store_doubles(statistics_at(o, 3, plane), product * inv_std * inv_std / count);
 }
 
-/* --- 5. backward: dx = weight inv_std (dy - dbias / M - xhat dweight / M) ------------------------- */
+/* --- 5. backward: dx = weight inv_std (dy - dbias / M - xhat dweight / M); without the last two where
+ *     the statistics are constants ----------------------------------------------------------------- */
 
 void NAMED(channel_batchnorm_backward)(const op *o, const run *r, ptrdiff_t slot)
 {

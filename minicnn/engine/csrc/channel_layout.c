@@ -58,29 +58,47 @@ void NAMED(read_drow)(const op *o, const run *r, ptrdiff_t slot)
     memcpy(at_map(r, slot, &o->dy), r->doutput + slot * o->outputs, o->outputs * sizeof(float));
 }
 
-/* --- Flatten ---------------------------------------------------------------------------------------- */
-
-/* The row o->y, in the order (C, H, W), from the map o->x. */
-void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* The row o->dx to the gradient of the network's input. */
+void NAMED(write_drow)(const op *o, const run *r, ptrdiff_t slot)
 {
-    const map *x = &o->x;
-    const ptrdiff_t area = x->height * x->width;
-    float *to = at_map(r, slot, &o->y);
-    for (ptrdiff_t c = 0; c < o->inputs; c += LANES) {
-        const float *plane = at_map(r, slot, x) + c / LANES * x->plane;
-        const ptrdiff_t count = smaller(LANES, o->inputs - c);
+    memcpy(r->dinput + slot * o->inputs, at_map(r, slot, &o->dx), o->inputs * sizeof(float));
+}
+
+/* A map of `channels` channels to the row `to`, in the order (C, H, W). */
+static void lanes_to_channels(
+    const run *r, ptrdiff_t slot, const map *m, ptrdiff_t channels, float *to)
+{
+    const ptrdiff_t area = m->height * m->width;
+    for (ptrdiff_t c = 0; c < channels; c += LANES) {
+        const float *plane = at_map(r, slot, m) + c / LANES * m->plane;
+        const ptrdiff_t count = smaller(LANES, channels - c);
         for (ptrdiff_t first = 0; first < area; first += LANES) {
             const ptrdiff_t pixels = smaller(LANES, area - first);
             vec block[LANES];
             for (ptrdiff_t p = 0; p < LANES; p++) {
                 const ptrdiff_t at = first + smaller(p, pixels - 1);
-                block[p] = load(plane + at / x->width * x->row + at % x->width * LANES);
+                block[p] = load(plane + at / m->width * m->row + at % m->width * LANES);
             }
             transpose(block);
             for (ptrdiff_t i = 0; i < count; i++)
                 store_some(to + (c + i) * area + first, block[i], pixels);
         }
     }
+}
+
+/* The map o->dx to the gradient of the network's input. */
+void NAMED(write_dchannels)(const op *o, const run *r, ptrdiff_t slot)
+{
+    lanes_to_channels(r, slot, &o->dx, o->inputs,
+                      r->dinput + slot * o->inputs * o->dx.height * o->dx.width);
+}
+
+/* --- Flatten ---------------------------------------------------------------------------------------- */
+
+/* The row o->y, in the order (C, H, W), from the map o->x. */
+void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    lanes_to_channels(r, slot, &o->x, o->inputs, at_map(r, slot, &o->y));
 }
 
 /* The gradient back: the map o->dx from the row o->dy. */

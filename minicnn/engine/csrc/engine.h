@@ -63,6 +63,7 @@ typedef struct {
     float *packed, *packed_back;            /* weights, for forward and for dx */
     /* BatchNorm */
     float *running_mean, *running_var;      /* (channels,) */
+    int frozen;                             /* they are constants, also of the backward pass */
     double *statistics;                     /* (2, channels): mean, 1 / deviation of the batch */
     double *sums;                           /* (slots, 2, channels) */
     double momentum, eps;
@@ -130,6 +131,7 @@ typedef struct {
     const float *input;                     /* (batch, ...) */
     float *output;                          /* (batch, ...) */
     const float *doutput;                   /* (batch, ...) */
+    float *dinput;                          /* (batch, ...); NULL: nobody asks for it */
     ptrdiff_t samples;                      /* of one slot */
     training *step;                         /* NULL outside of training steps */
     interruption *interruption;

@@ -39,21 +39,31 @@ void NAMED(read_input)(const op *o, const run *r, ptrdiff_t slot)
     }
 }
 
-/* o->y, which has no border, to the network's output. */
-void NAMED(write_output)(const op *o, const run *r, ptrdiff_t slot)
+/* A map of a slot, which has no border, to the rows of its samples. */
+static void separate(const run *r, ptrdiff_t slot, const map *m, float *rows)
 {
-    const ptrdiff_t sample = o->y.channels * o->y.height * o->y.width;
-    const float *y = at_map(r, slot, &o->y);
+    const ptrdiff_t sample = m->channels * m->height * m->width;
+    const float *from = at_map(r, slot, m);
     for (ptrdiff_t first = 0; first < sample; first += LANES) {
         const ptrdiff_t count = smaller(LANES, sample - first);
         vec block[LANES];
         for (int i = 0; i < LANES; i++)
-            block[i] = i < count ? load(y + (first + i) * LANES) : splat(0.0f);
+            block[i] = i < count ? load(from + (first + i) * LANES) : splat(0.0f);
         transpose(block);
         for (ptrdiff_t l = 0; l < samples_in(r, slot); l++)
-            memcpy(r->output + (slot * LANES + l) * sample + first, &block[l],
-                   count * sizeof(float));
+            memcpy(rows + (slot * LANES + l) * sample + first, &block[l], count * sizeof(float));
     }
+}
+
+/* o->y to the network's output, and o->dx to the gradient of its input. */
+void NAMED(write_output)(const op *o, const run *r, ptrdiff_t slot)
+{
+    separate(r, slot, &o->y, r->output);
+}
+
+void NAMED(write_dinput)(const op *o, const run *r, ptrdiff_t slot)
+{
+    separate(r, slot, &o->dx, r->dinput);
 }
 
 /* The gradient of the network's output into o->dy; 0 in the lanes without a sample. */
