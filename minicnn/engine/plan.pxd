@@ -150,7 +150,8 @@ cdef class Plan:
     cdef list operations, kept
     cdef public bint timed              # note what the leading thread spends in each stage
     cdef object input
-    cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
+    cdef Py_ssize_t capacity, workers, slot_samples
+    cdef readonly Py_ssize_t input_size, output_size
 
     cdef fill(self, c_op* op, operation, Py_ssize_t first_taps)
     cdef c_map c_map_of(self, m)
@@ -165,5 +166,6 @@ cdef class Plan:
     cpdef set_batchnorm(self, Py_ssize_t index, double momentum, double eps)
     cpdef reserve(self, Py_ssize_t slots, int threads)
     cdef Py_ssize_t items(self, Py_ssize_t slots)
+    cdef answer(self, const float* x, float* y, Py_ssize_t batch, int threads, bint brief)
     cdef start(self, Py_ssize_t batch, int threads)
     cdef go(self, Stages stages, int threads)

@@ -28,10 +28,7 @@ cdef choose():
         raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
     name = b"" if wish is None else wish.encode()
     cdef const char* start = name
-    if wish is None:
-        table = choose_kernels(NULL)
-    else:
-        table = choose_kernels(start)
+    table = choose_kernels(NULL if wish is None else start)
     if table == NULL:
         raise ImportError(
             f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "
@@ -49,17 +46,14 @@ BLOCKS = {
     "rows_forward": ROWS_OUTPUTS,
     "rows_backward_weight": ROWS_INPUTS,
     "rows_backward_input": ROWS_INPUTS,
-    "channel_pack_forward": table.lanes,
-    "channel_pack_backward": table.lanes,
-    "channel_sum_partials": table.lanes,
-    "channel_batchnorm_combine": table.lanes,
-    "channel_batchnorm_gradient_combine": table.lanes,
     "scale_bytes": BYTE_BLOCK,
     "square_gradients": UPDATE_BLOCK,
     "update": UPDATE_BLOCK,
-    "winograd_pack_forward": table.lanes,
-    "winograd_pack_backward": table.lanes,
-    "winograd_sum_partials": table.lanes,
+    **dict.fromkeys((
+        "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
+        "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
+        "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
+    ), table.lanes),
 }
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
@@ -287,10 +281,18 @@ cdef class Plan:
                 or y.shape[0] != batch or threads < 1:
             raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
-        self.start(batch, threads)
         self.input = x  # the backward pass may read it again
-        self.run.input, self.run.output = &x[0, 0], &y[0, 0]
-        self.go(self.forward_stages, threads)
+        self.answer(&x[0, 0], &y[0, 0], batch, threads, False)
+
+    cdef answer(self, const float* x, float* y, Py_ssize_t batch, int threads, bint brief):
+        """A forward pass; a `brief` one keeps the interpreter from others, and needs one thread."""
+        cdef Stages stages = self.forward_stages
+        self.start(batch, threads)
+        self.run.input, self.run.output = x, y
+        if not brief:
+            self.go(stages, threads)
+        elif not run_stages(stages.stages, stages.count, &self.run, 1):
+            raise_pending()
 
     def backward(self, const float[:, ::1] dy not None, int threads):
         """The parameters' gradients, for the samples of the last forward pass."""
