@@ -28,13 +28,15 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t partial
         c_map bytes
         int count_include_pad
-        Py_ssize_t group, inputs, outputs, gradient_run
+        Py_ssize_t group, parts, output_parts, inputs, outputs, gradient_run
         int planar
         c_map pooled, dpooled
         Py_ssize_t pool_h, pool_w
         uint64_t* seen
         float* packed
         float* packed_back
+        const float* gamma
+        const float* beta
         float* running_mean
         float* running_var
         double* statistics

@@ -161,6 +161,7 @@ cdef class Plan:
         op.bytes = self.c_map_of(operation.bytes)
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
+        op.parts, op.output_parts = operation.parts, operation.output_parts
         op.planar, op.gradient_run = operation.planar, operation.gradient_run
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
         op.pool_h, op.pool_w = operation.pool
@@ -174,6 +175,7 @@ cdef class Plan:
             op.input_taps = self.taps + first_taps
             for i, taps in enumerate(operation.input_taps):
                 self.fill_taps(&self.taps[first_taps + <Py_ssize_t>i], taps)
+        op.gamma, op.beta = self.floats(operation.gamma), self.floats(operation.beta)
         op.running_mean = self.floats(operation.running_mean)
         op.running_var = self.floats(operation.running_var)
         if operation.running_mean is not None:
@@ -289,7 +291,7 @@ cdef class Plan:
         cdef Stages stages = self.forward_stages
         self.start(batch, threads)
         self.run.input, self.run.output = x, y
-        if not brief:
+        if not brief or self.timed:
             self.go(stages, threads)
         elif not run_stages(stages.stages, stages.count, &self.run, 1):
             raise_pending()
@@ -322,9 +324,9 @@ cdef class Plan:
         if not whole:
             raise_pending()
 
-    def stage_times(self):
-        """[(calls, microseconds)] of the last training step, which was `timed`."""
-        cdef Stages stages = self.step_stages
+    def stage_times(self, training=True):
+        """[(calls, microseconds)] of the last training step or prediction, which was `timed`."""
+        cdef Stages stages = self.step_stages if training else self.forward_stages
         return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 
     cdef check_index(self, Py_ssize_t index):

@@ -15,9 +15,11 @@ from ..layers.base import FloatArray
 from ..layers.mode import in_inference, inference
 from ..losses import CrossEntropyLoss, Loss
 from ..optim import SGD, Adam, AdamW, Optimizer
+from ..threads import get_num_threads
 from . import choice
 from .lower import lower
 from .nodes import make_nodes, settings
+from .parts import is_divided
 from .passes import LARGEST, Passes, slot_bytes
 from .prediction import Prediction
 from .step import TrainingStep, is_overridden
@@ -60,14 +62,17 @@ class PassCache:
         if None in kinds or not all(map(is_plain, parameters)):
             return None
         across = self.lanes_for(layers, (shape, training, len(x) if training else 0, *kinds))
-        key = (shape, training, across, winograd_enabled(), *map(id, parameters), *kinds)
+        threads = get_num_threads()
+        if training or not is_divided(len(x), threads):
+            threads = 1
+        key = (shape, training, across, threads, winograd_enabled(), *map(id, parameters), *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:
                     del self.made[next(iter(self.made))]
                     self.steps.clear()  # they hold plans, too
                     self.predictions.clear()
-                lowered = lower(layers, shape, training, across)
+                lowered = lower(layers, shape, training, across, threads)
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:

@@ -103,6 +103,9 @@ def fill(node: Node, memory: Memory) -> None:
         weight, bias = layer.weight, layer.bias
         op.weight, op.dweight = weight.data, weight.grad
         op.bias, op.dbias = (bias.data, bias.grad) if bias is not None else (None, None)
+    if node.norm:
+        op.gamma, op.beta = node.norm.weight.data, node.norm.bias.data
+        op.running_mean, op.running_var = node.norm.running_mean, node.norm.running_var
     if node.kind == "conv":
         fill_conv(node)
     elif node.kind == "linear":

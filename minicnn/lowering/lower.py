@@ -9,7 +9,8 @@ from ..layers import Layer
 from ..layers.base import Shape
 from . import channels, samples
 from .lifetimes import place_buffers
-from .nodes import Node, make_nodes, with_rows
+from .nodes import Node, fold_batchnorms, make_nodes, with_rows
+from .parts import divide
 from .stages import ChannelStages, SampleStages, training_step
 
 
@@ -28,7 +29,7 @@ class Lowered(NamedTuple):
 
 
 def lower(
-    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str
+    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str, threads: int = 1
 ) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
 
@@ -40,10 +41,13 @@ def lower(
         Whether a backward pass will follow.
     across : {'samples', 'channels'}
         What lies side by side in a vector.
+    threads : int
+        Among how many the work on one slot is to be divided, in prediction.
     """
     nodes = make_nodes(layers, input_shape, training)
     if across == "channels":
-        nodes = with_rows(nodes) if channels.suits(nodes) else []
+        nodes = with_rows(nodes if training else fold_batchnorms(nodes))
+        nodes = nodes if channels.suits(nodes) else []
     if not nodes:
         return None
     layout = channels if across == "channels" else samples
@@ -60,6 +64,8 @@ def lower(
         for node in nodes:
             if node.pool:
                 channels.fill_joined(node)
+            if threads > 1 and not training:
+                divide(node, threads)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
     copies = [node.copied for node in nodes if node.copied]
     operations = [*(node.op for node in nodes), *copies, begin, end]

@@ -70,6 +70,7 @@ class Node:
     y: Value
     x_shape: Shape3
     op: Operation = field(default_factory=Operation)
+    norm: Any = None  # a convolution's: the BatchNorm that went into its weights
     pool: "Node | None" = None  # a convolution's: the pooling that its kernel does as well
     copied: Operation | None = None  # moves the gradient of y to where op.dy wants it
 
@@ -128,6 +129,21 @@ def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> l
             value = y
         shape = output
     return nodes
+
+
+def fold_batchnorms(nodes: list[Node]) -> list[Node]:
+    """The same nodes for prediction, where a BatchNorm scales the weights of the convolution before
+    it, and shifts its bias."""
+    result: list[Node] = []
+    for node in nodes:
+        before = result[-1] if result else None
+        if node.kind != "batchnorm" or not before or before.kind != "conv" or before.norm:
+            result.append(node)
+        elif before.op.relu:
+            result.append(node)
+        else:
+            before.norm, before.y, before.op.relu = node.layer, node.y, node.op.relu
+    return result
 
 
 def with_rows(nodes: list[Node]) -> list[Node]:

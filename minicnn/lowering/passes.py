@@ -38,7 +38,9 @@ class Passes:
         for layer in layers:
             self.output_shape = layer.output_shape(self.output_shape)
         nodes = enumerate(lowered.nodes)
-        self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
+        self.varying = [
+            (i, n.norm or n.layer) for i, n in nodes if n.norm or n.kind in ("dropout", "batchnorm")
+        ]
         self.slot_bytes, self.slot_samples = slot_bytes(lowered), lowered.slot_samples
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(

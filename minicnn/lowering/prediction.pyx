@@ -48,13 +48,14 @@ cdef class Prediction:
     cdef list batchnorms                # (operation's index, layer)
     cdef Py_ssize_t input_size, output_size
     cdef bint shared, brief, winograd
+    cdef int threads
 
     def __init__(self, chains, layers, parameters, passes, shape, lock):
         self.passes, self.plan, self.shape = passes, passes.plan, shape
         self.output_shape = (shape[0], *passes.output_shape)
         self.shared = passes.is_worth_sharing(shape[0])
         self.brief = passes.multiply_adds * <double>shape[0] < BRIEF and not self.shared
-        self.winograd = winograd_enabled()
+        self.winograd, self.threads = winograd_enabled(), get_num_threads()
         self.watched = Watched(chains, layers, parameters, training=False)
         self.acquire, self.release = lock.acquire, lock.release
         self.batchnorms = [
@@ -66,7 +67,7 @@ cdef class Prediction:
     def serves(self):
         """Whether the model, as it is now, still answers like this."""
         return engine_enabled() and winograd_enabled() == self.winograd \
-            and self.watched.unchanged()
+            and (self.brief or get_num_threads() == self.threads) and self.watched.unchanged()
 
     def run(self, x):
         """The last layer's output for every sample.
@@ -133,7 +134,7 @@ cdef class Prediction:
         if self.brief:
             self.plan.answer(x, y, batch, 1, True)
             return
-        chunk, threads = self.passes.chunk(), get_num_threads() if self.shared else 1
+        chunk, threads = self.passes.chunk(), self.threads if self.shared else 1
         for first in range(0, batch, chunk):
             self.plan.answer(x + first * self.input_size, y + first * self.output_size,
                              min(chunk, batch - first), threads, False)

@@ -29,30 +29,30 @@ static void reduce_rows(const op *o, const float *rows, float *y, uint8_t *winne
     }
 }
 
-void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* A unit is a row of windows, of as many vectors as a tile has. */
+void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const ptrdiff_t vectors = vectors_for(o->outputs), pixels = o->pooled.width * o->pool_w;
     const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES, row = pixels * LANES;
     const channel_sum s = forward_sum(o, o->pool_h * row);
-    const float *x = at_map(r, slot, &o->x), *bias = o->packed + vectors * next_vector;
     const int most = NAMED(vectors_of_tile)(vectors, pixels);
-    uint8_t *winners = at_bytes(r, slot, o);
-    float *y = at_map(r, slot, &o->pooled), *rows = scratch_of(r);
-    for (ptrdiff_t k = 0; k < vectors; k += most) {
+    const share own = share_of(o, item, (vectors + most - 1) / most * o->pooled.height);
+    const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
+    uint8_t *winners = at_bytes(r, own.slot, o);
+    float *y = at_map(r, own.slot, &o->pooled), *rows = scratch_of(r);
+    for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
+        const ptrdiff_t k = unit / o->pooled.height * most, h = unit % o->pooled.height;
         const int count = (int)smaller(most, vectors - k);
-        for (ptrdiff_t h = 0; h < o->pooled.height; h++) {
-            /* 1. The rows under one row of windows. */
-            for (ptrdiff_t i = 0; i < o->pool_h; i++)
-                NAMED(channel_sum_block)(
-                    &s, x + (h * o->pool_h + i) * o->stride_h * o->x.row,
-                    o->packed + k * next_vector, bias + k * LANES, rows + i * row, NULL, o->relu,
-                    pixels, count);
-            /* 2. Their largest values. */
-            for (int v = 0; v < count; v++) {
-                const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
-                reduce_rows(o, rows + v * o->pool_h * row,
-                            y + (k + v) * o->pooled.plane + h * o->pooled.row, winners + at);
-            }
+        /* 1. The rows under one row of windows. */
+        for (ptrdiff_t i = 0; i < o->pool_h; i++)
+            NAMED(channel_sum_block)(
+                &s, x + (h * o->pool_h + i) * o->stride_h * o->x.row, o->packed + k * next_vector,
+                bias + k * LANES, rows + i * row, NULL, o->relu, pixels, count);
+        /* 2. Their largest values. */
+        for (int v = 0; v < count; v++) {
+            const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
+            reduce_rows(o, rows + v * o->pool_h * row,
+                        y + (k + v) * o->pooled.plane + h * o->pooled.row, winners + at);
         }
     }
 }

@@ -60,14 +60,15 @@ void NAMED(read_drow)(const op *o, const run *r, ptrdiff_t slot)
 
 /* --- Flatten ---------------------------------------------------------------------------------------- */
 
-/* The row o->y, in the order (C, H, W), from the map o->x. */
-void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* The row o->y, in the order (C, H, W), from the map o->x. A unit is a plane. */
+void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const map *x = &o->x;
     const ptrdiff_t area = x->height * x->width;
-    float *to = at_map(r, slot, &o->y);
-    for (ptrdiff_t c = 0; c < o->inputs; c += LANES) {
-        const float *plane = at_map(r, slot, x) + c / LANES * x->plane;
+    const share own = share_of(o, item, vectors_for(o->inputs));
+    float *to = at_map(r, own.slot, &o->y);
+    for (ptrdiff_t c = own.first * LANES; c < smaller(own.end * LANES, o->inputs); c += LANES) {
+        const float *plane = at_map(r, own.slot, x) + c / LANES * x->plane;
         const ptrdiff_t count = smaller(LANES, o->inputs - c);
         for (ptrdiff_t first = 0; first < area; first += LANES) {
             const ptrdiff_t pixels = smaller(LANES, area - first);

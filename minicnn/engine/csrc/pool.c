@@ -58,16 +58,17 @@ static void max_window(
     *(bvec *)winner = __builtin_convertvector(which, bvec);
 }
 
-void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* A unit is a row of windows. */
+void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    uint8_t *winner = at_bytes(r, slot, o);
-    for (ptrdiff_t c = 0; c < o->y.channels; c++) {
-        const float *x = at_map(r, slot, &o->x) + c * o->x.plane;
-        float *y = at_map(r, slot, &o->y) + c * o->y.plane;
-        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
-            for (ptrdiff_t ow = 0; ow < o->y.width; ow++, winner += LANES)
-                max_window(o, x, oh, ow, y + oh * o->y.row + ow * LANES, winner);
-        }
+    const share own = share_of(o, item, o->y.channels * o->y.height);
+    uint8_t *winner = at_bytes(r, own.slot, o) + own.first * o->y.width * LANES;
+    for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
+        const ptrdiff_t c = unit / o->y.height, oh = unit % o->y.height;
+        const float *x = at_map(r, own.slot, &o->x) + c * o->x.plane;
+        float *y = at_map(r, own.slot, &o->y) + c * o->y.plane + oh * o->y.row;
+        for (ptrdiff_t ow = 0; ow < o->y.width; ow++, winner += LANES)
+            max_window(o, x, oh, ow, y + ow * LANES, winner);
     }
 }
 
