@@ -26,9 +26,9 @@ cdef choose():
     wish = os.environ.get("MINICNN_ISA")
     if wish is not None and wish not in ISAS:
         raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
-    name = b"" if wish is None else wish.encode()
+    name = (wish or "").encode()
     cdef const char* start = name
-    table = choose_kernels(NULL if wish is None else start)
+    table = choose_kernels(start if wish is not None else <const char*>NULL)
     if table == NULL:
         raise ImportError(
             f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "

@@ -54,7 +54,7 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
         What reads the network's input.
     """
     first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
-    begin = place_input(nodes[0], memory)
+    begin = place_input(nodes[0], memory, training)
     for node in nodes:
         node.op.winograd = suits_winograd(node, training) and not node.op.planar
     for i, node in enumerate(nodes):
@@ -69,7 +69,7 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
     return begin
 
 
-def place_input(node: Node, memory: Memory) -> Operation:
+def place_input(node: Node, memory: Memory, training: bool) -> Operation:
     channels, height, width = node.x.shape
     if node.kind == "conv" and channels < LANES:
         border = border_of_x(node)
@@ -81,6 +81,8 @@ def place_input(node: Node, memory: Memory) -> Operation:
     if height * width == 1:
         node.x.map = memory.map(floats(node.x.shape))
         row = Map(node.x.map.buffer, 0, 1, 1, channels, channels, channels)
+        if node.kind == "linear" and not training:
+            node.x.map, row.buffer.where = row, INPUT
         return Operation(x=row, planar=True)
     node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
     return Operation(x=node.x.map, inputs=channels)
@@ -118,7 +120,7 @@ def fill(node: Node, memory: Memory) -> None:
         op.slope = getattr(layer, "negative_slope", 0.0)
     elif node.kind == "dropout":
         op.whole_channels = isinstance(layer, Dropout2d)
-    if node.kind in ("max_pool", "dropout"):
+    if node.kind == "dropout" or (node.kind == "max_pool" and op.dy is not None):
         op.bytes = memory.bytes(math.prod(floats(node.y.shape)) * LANES)
 
 

@@ -31,6 +31,8 @@ def divide(node: Node, threads: int) -> None:
     else:
         return
     op.parts = max(1, min(most, SPARE * threads))
+    if op.parts > threads:
+        op.parts -= op.parts % threads
     if op.winograd:
         by_tiles = max(1, min(op.parts, winograd.tiles(*node.y.shape[1:]) // LEAST_TILES))
         panels = -(-winograd.vectors(op.outputs) // winograd.PANEL)

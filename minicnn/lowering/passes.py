@@ -13,6 +13,7 @@ from .lower import Lowered
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**20  # multiply-adds of a pass that would be over before the other threads woke
+SMALL_IN_A_ROW = 2**18  # the same where they are still awake from the one before
 FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
 LARGE = 2**21  # multiply-adds of one sample of such a net
 
@@ -69,6 +70,10 @@ class Passes:
     def is_worth_sharing(self, batch: int) -> bool:
         """Whether a pass takes longer than waking the other threads."""
         return bool(batch * self.multiply_adds > SMALL)
+
+    def is_worth_sharing_in_a_row(self, batch: int) -> bool:
+        """The same for a pass that comes right after another one."""
+        return bool(batch * self.multiply_adds > min(SMALL, SMALL_IN_A_ROW))
 
     def threads(self, batch: int) -> int:
         return get_num_threads() if self.is_worth_sharing(batch) else 1

@@ -7,6 +7,7 @@ from ..layers.base import FloatArray, Shape
 from .passes import Passes
 
 class Prediction:
+    used: int
     def __init__(
         self,
         chains: Sequence[Layer],

@@ -5,6 +5,8 @@ model still is what it was, takes the images where they are, and runs. It is the
 `step.pyx` for answers: for a small net, what Python does around a run takes longer than the run.
 """
 
+from time import monotonic
+
 import numpy as np
 
 from cpython.buffer cimport (
@@ -19,6 +21,7 @@ from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d
 from ..threads import get_num_threads
 
+AWAKE = 40e-6                           # seconds that threads stay awake for certain (csrc/team.c)
 FLOAT = np.dtype(np.float32)
 cdef double BRIEF = 2.0 ** 17           # multiply-adds of a run that need not let others in
 empty = np.empty
@@ -47,13 +50,16 @@ cdef class Prediction:
     cdef tuple shape, output_shape
     cdef list batchnorms                # (operation's index, layer)
     cdef Py_ssize_t input_size, output_size
-    cdef bint shared, brief, winograd
+    cdef bint shared, shared_in_a_row, brief, winograd
     cdef int threads
+    cdef readonly int used              # threads of the last run
+    cdef double ended                   # when the last run did
 
     def __init__(self, chains, layers, parameters, passes, shape, lock):
         self.passes, self.plan, self.shape = passes, passes.plan, shape
         self.output_shape = (shape[0], *passes.output_shape)
         self.shared = passes.is_worth_sharing(shape[0])
+        self.shared_in_a_row = passes.is_worth_sharing_in_a_row(shape[0])
         self.brief = passes.multiply_adds * <double>shape[0] < BRIEF and not self.shared
         self.winograd, self.threads = winograd_enabled(), get_num_threads()
         self.watched = Watched(chains, layers, parameters, training=False)
@@ -130,11 +136,15 @@ cdef class Prediction:
 
     cdef run_locked(self, const float* x, float* y, Py_ssize_t batch):
         cdef Py_ssize_t first, chunk
-        cdef int threads
+        self.used = 1
         if self.brief:
             self.plan.answer(x, y, batch, 1, True)
             return
-        chunk, threads = self.passes.chunk(), self.threads if self.shared else 1
+        chunk = self.passes.chunk()
+        if self.shared or (self.shared_in_a_row and monotonic() - self.ended < AWAKE):
+            self.used = self.threads
         for first in range(0, batch, chunk):
             self.plan.answer(x + first * self.input_size, y + first * self.output_size,
-                             min(chunk, batch - first), threads, False)
+                             min(chunk, batch - first), self.used, False)
+        if self.shared_in_a_row:
+            self.ended = monotonic()

@@ -2,7 +2,7 @@
 
 import math
 
-from ..engine.description import SLOTS, Operation, Stage
+from ..engine.description import INPUT, SLOTS, Operation, Stage
 from ..engine.plan import BLOCKS
 from .nodes import Node
 
@@ -155,6 +155,11 @@ class ChannelStages(Stages):
                 self.blocks(f"{family(node)}_pack_forward", node.op, node.op.outputs, wait=False)
             if node.kind == "conv" and node.op.dx is not None:
                 self.blocks(f"{family(node)}_pack_backward", node.op, node.op.inputs, wait=False)
+        assert self.begin.x is not None
+        if self.begin.x.buffer.where == INPUT:  # nothing to read, and nowhere to write it
+            if self.stages:
+                self.stages[-1] = self.stages[-1]._replace(wait=True)
+            return
         self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
         if self.stages:
             self.flush()  # the weights must be ready

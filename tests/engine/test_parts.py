@@ -1,5 +1,7 @@
 """Predictions of fewer samples than threads: the work on one sample is divided."""
 
+import time
+
 import numpy as np
 import pytest
 from checks import assert_same_bits
@@ -8,7 +10,7 @@ import minicnn as mc
 from engine.nets import random_net
 from engine.test_prediction import by_layers
 from minicnn.engine import Plan
-from minicnn.lowering import parts
+from minicnn.lowering import parts, passes
 
 THREADS = (2, 3, 4, 8)
 
@@ -94,6 +96,28 @@ def test_parts_of_winograds_method_share_tiles_or_outputs(monkeypatch):
 )  # fmt: skip
 def test_work_is_divided_where_whole_samples_leave_threads_without(batch, threads, divided):
     assert parts.is_divided(batch, threads) == divided
+
+
+def test_small_plans_are_shared_only_right_after_one_another(monkeypatch):
+    """Threads that sleep would have to be woken, which takes longer than such a plan."""
+    monkeypatch.setattr(passes, "SMALL", 2**20)
+    mc.set_num_threads(2)
+    model = mc.Sequential(mc.Conv2d(1, 6, 5, padding=2), mc.MaxPool2d(2), mc.Conv2d(6, 16, 5))
+    x = np.random.default_rng(0).normal(size=(1, 1, 28, 28)).astype(np.float32)
+    alone = model.logits(x)
+    prediction = model.pass_cache.predictions[x.shape]
+    time.sleep(0.001)
+    assert_same_bits(model.logits(x), alone)
+    assert prediction.used == 1
+    found, used = [], []
+    for _ in range(200):  # a busy machine may well come in between
+        found.append(model.logits(x))
+        used.append(prediction.used)
+    assert 2 in used
+    for answer in found:
+        assert_same_bits(answer, alone)
+    large, few = model.passes_for(x).multiply_adds, passes.SMALL_IN_A_ROW
+    assert few < large < passes.SMALL
 
 
 def test_number_of_threads_may_change_between_answers():

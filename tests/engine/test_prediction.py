@@ -91,6 +91,24 @@ def test_batches_longer_than_a_run_are_answered_as_one_by_one(n):
         assert_same_bits(model.logits(x), alone)
 
 
+def protected(x, tmp_path):
+    """The same values in pages that nobody may write to: an attempt ends the process."""
+    x.tofile(tmp_path / "x")
+    return np.memmap(tmp_path / "x", x.dtype, "r", shape=x.shape)
+
+
+def test_images_in_protected_memory_are_only_read(tmp_path):
+    model = mc.Sequential(mc.Conv2d(2, 16, 3), mc.ReLU(), mc.Linear(None, 3)).build((2, 16, 16))
+    x, y = images(64), np.arange(64) % 3
+    assert_same_bits(model.logits(protected(x, tmp_path)), model.logits(x))
+    twin = copy.deepcopy(model)
+    losses = [
+        m.train_step(batch, y, mc.CrossEntropyLoss(), mc.SGD(m.parameters(), 0.1))
+        for m, batch in ((model, np.asarray(protected(x, tmp_path))), (twin, x))
+    ]
+    assert losses[0] == losses[1]
+
+
 def test_answers_belong_to_the_caller():
     model, x = net(), images()
     first = model.logits(x)

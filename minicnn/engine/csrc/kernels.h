@@ -60,6 +60,9 @@ INLINE float *scratch_of(const run *r)
     return r->scratch + thread_number() * r->scratch_stride;
 }
 
+/* Winners of pooling are kept for the backward pass; where there is none they have no place. */
+INLINE int keeps_winners(const op *o) { return o->bytes.step > 0; }
+
 INLINE uint8_t *at_bytes(const run *r, ptrdiff_t slot, const op *o)
 {
     return (uint8_t *)at_map(r, slot, &o->bytes);
