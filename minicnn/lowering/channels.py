@@ -54,7 +54,7 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
         What reads the network's input.
     """
     first = next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
-    begin = place_input(nodes[0], memory, training)
+    begin = place_input(nodes[0], memory)
     for node in nodes:
         node.op.winograd = suits_winograd(node, training) and not node.op.planar
     for i, node in enumerate(nodes):
@@ -69,7 +69,7 @@ def place_values(nodes: list[Node], memory: Memory, training: bool) -> Operation
     return begin
 
 
-def place_input(node: Node, memory: Memory, training: bool) -> Operation:
+def place_input(node: Node, memory: Memory) -> Operation:
     channels, height, width = node.x.shape
     if node.kind == "conv" and channels < LANES:
         border = border_of_x(node)
@@ -81,7 +81,7 @@ def place_input(node: Node, memory: Memory, training: bool) -> Operation:
     if height * width == 1:
         node.x.map = memory.map(floats(node.x.shape))
         row = Map(node.x.map.buffer, 0, 1, 1, channels, channels, channels)
-        if node.kind == "linear" and not training:
+        if node.kind == "linear":
             node.x.map, row.buffer.where = row, INPUT
         return Operation(x=row, planar=True)
     node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
