@@ -12,6 +12,7 @@ from .nodes import Node
 WORTH = 2**15  # multiply-adds of a part that makes up for waiting for it
 MOVED = 2**13  # values of a part of an operation that only moves or compares values
 SPARE = 2  # parts for each thread: one that comes late has less to do
+SPARE_OF_TILES = 1  # the same for Winograd's method, where each part fetches weights of its own
 LEAST_TILES = 6  # of a part of Winograd's method; fewer tiles share out the outputs
 
 
@@ -30,7 +31,8 @@ def divide(node: Node, threads: int) -> None:
         most = math.prod(node.x.shape) // MOVED
     else:
         return
-    op.parts = max(1, min(most, SPARE * threads))
+    spare = SPARE_OF_TILES if op.winograd else SPARE
+    op.parts = max(1, min(most, spare * threads))
     if op.parts > threads:
         op.parts -= op.parts % threads
     if op.winograd:
