@@ -26,7 +26,7 @@ def profile(net: str, batch: int, threads: int, steps: int) -> None:
     x = generator.standard_normal((batch, *shape), dtype=np.float32)
     y = generator.integers(0, class_count(net), batch)
     model.train_step(x, y, loss, optimizer)
-    plan = model.passes_for(x).plan
+    plan = model.pass_cache.steps[x.shape].plan
     plan.timed = True
     whole, spent = [], []
     for _ in range(steps):

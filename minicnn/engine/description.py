@@ -24,7 +24,7 @@ class Buffer:
     where: int = SLOT
     copies: int = 1  # of a thread: slots that have it at the same time
     start: int = 0
-    used: list[int] = field(default_factory=list)  # numbers of the stages that touch it
+    used: list[tuple[int, int]] = field(default_factory=list)  # by which stages, and calls of them
 
 
 class Map(NamedTuple):
@@ -49,6 +49,7 @@ class Taps(NamedTuple):
     x: list[int]
     weight: list[int]
     first: tuple[int, int]
+    down: Sequence[int] = ()  # for each row of the kernel, how far below its pixel it reads
 
 
 @dataclass
@@ -87,6 +88,7 @@ class Operation:
     inputs: int = 0
     outputs: int = 0
     planar: bool = False
+    side: int = 1  # pixels of dx side by side in a vector, while they are summed
     gradient_run: int = 1
     pooled: Map | None = None
     dpooled: Map | None = None
@@ -96,6 +98,8 @@ class Operation:
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
     winograd: bool = False
+    over_batch: bool = False  # gradients of the weights for all samples, when they are done
+    by_rows: bool = False  # Linear: one sample at a time, with private gradients
 
 
 class Stage(NamedTuple):

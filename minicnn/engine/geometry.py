@@ -84,5 +84,19 @@ def input_taps(c: Convolution, dy: Map) -> list[Taps]:
                 for i, down in positions(c, 0, rest_h)
                 for j, right in positions(c, 1, rest_w)
             ]
-            sets.append(Taps([p[0] for p in pairs], [p[1] for p in pairs], (rest_h, rest_w)))
+            down = [shift for _, shift in positions(c, 0, rest_h)]
+            first = (rest_h, rest_w)
+            sets.append(Taps([p[0] for p in pairs], [p[1] for p in pairs], first, down))
     return sets
+
+
+def side_by_side_taps(c: Convolution, dy: Map, side: int) -> Taps:
+    """What `side` neighbouring pixels of dx sum over together, at stride 1.
+
+    Position j of the kernel is for the first pixel what j + 1 is for the second, so they start
+    before the kernel: at 1 - side. `weight`: that position.
+    """
+    rows = positions(c, 0, 0)
+    columns = range(1 - side, c.kernel[1])
+    offsets = [d * dy.row + (c.padding[1] - j) * LANES for _, d in rows for j in columns]
+    return Taps(offsets, [*columns] * len(rows), (0, 0), [d for _, d in rows])

@@ -11,7 +11,8 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t count
         const Py_ssize_t* x
         const Py_ssize_t* weight
-        Py_ssize_t first_row, first_column
+        Py_ssize_t first_row, first_column, rows
+        const Py_ssize_t* down
 
     ctypedef struct c_op "op":
         c_map x, y, dx, dy
@@ -28,7 +29,7 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t partial
         c_map bytes
         int count_include_pad
-        Py_ssize_t group, parts, output_parts, inputs, outputs, gradient_run
+        Py_ssize_t group, parts, output_parts, inputs, outputs, gradient_run, side
         int planar
         c_map pooled, dpooled
         Py_ssize_t pool_h, pool_w
@@ -127,6 +128,7 @@ cdef extern from "csrc/engine.h" nogil:
         WINOGRAD_FLOATS
         WINOGRAD_MOST_TILES
         WINOGRAD_FEWEST_TILES
+        BATCH_VECTORS
         BYTE_BLOCK
         UPDATE_BLOCK
 
@@ -149,7 +151,8 @@ cdef class Plan:
     cdef Stages forward_stages, backward_stages, step_stages
     cdef c_run run
     cdef c_interruption interruption
-    cdef list operations, kept
+    cdef readonly list operations
+    cdef list kept
     cdef public bint timed              # note what the leading thread spends in each stage
     cdef object input
     cdef Py_ssize_t capacity, workers, slot_samples

@@ -16,6 +16,7 @@ def fma_probe(steps: int) -> float: ...
 def supported(name: str) -> bool: ...
 
 class Plan:
+    operations: list[Operation]
     timed: bool
     def __init__(
         self,

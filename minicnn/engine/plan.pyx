@@ -45,16 +45,19 @@ BLOCKS = {
     "sum_partials": PARTIAL_BLOCK,
     "rows_forward": ROWS_OUTPUTS,
     "rows_backward_weight": ROWS_INPUTS,
+    "rows_backward_weight_by_outputs": ROWS_OUTPUTS,
     "rows_backward_input": ROWS_INPUTS,
+    "row_sum_partials": PARTIAL_BLOCK,
+    "channel_conv_backward_weight_of_all": BATCH_VECTORS,
     "scale_bytes": BYTE_BLOCK,
     "square_gradients": UPDATE_BLOCK,
     "update": UPDATE_BLOCK,
-    **dict.fromkeys((
-        "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
-        "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
-        "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
-    ), table.lanes),
 }
+BLOCKS |= dict.fromkeys((
+    "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
+    "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
+    "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
+), table.lanes)
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
@@ -70,18 +73,12 @@ def supported(str name):
 
 
 def isa():
-    """The instruction set that the engine's kernels in use were compiled for.
-
-    The name comes from the object itself, which asks its compiler.
-    """
+    """The instruction set of the kernels in use, as their object's compiler told it."""
     return table.name.decode()
 
 
 def fma_probe(Py_ssize_t steps):
-    """Run 16 · `steps` independent multiply-adds of a vector; returns the operations that is.
-
-    Timed by the caller, it tells the most that any kernel can reach.
-    """
+    """Run 16 · `steps` independent multiply-adds of a vector, to time; returns the operations."""
     cdef float[::1] sink = aligned_zeros(table.lanes)
     cdef double operations
     with nogil:
@@ -157,12 +154,12 @@ cdef class Plan:
         op.stride_h, op.stride_w = operation.stride
         op.pad_h, op.pad_w = operation.padding
         op.groups, op.count_include_pad = operation.groups, operation.count_include_pad
-        op.partial = operation.partial
         op.bytes = self.c_map_of(operation.bytes)
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
         op.parts, op.output_parts = operation.parts, operation.output_parts
-        op.planar, op.gradient_run = operation.planar, operation.gradient_run
+        op.planar, op.side = operation.planar, operation.side
+        op.gradient_run, op.partial = operation.gradient_run, operation.partial
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
         op.pool_h, op.pool_w = operation.pool
         op.packed = self.zeros(operation.packed)
@@ -176,8 +173,8 @@ cdef class Plan:
             for i, taps in enumerate(operation.input_taps):
                 self.fill_taps(&self.taps[first_taps + <Py_ssize_t>i], taps)
         op.gamma, op.beta = self.floats(operation.gamma), self.floats(operation.beta)
-        op.running_mean = self.floats(operation.running_mean)
-        op.running_var = self.floats(operation.running_var)
+        means, variances = operation.running_mean, operation.running_var
+        op.running_mean, op.running_var = self.floats(means), self.floats(variances)
         if operation.running_mean is not None:
             op.statistics = <double*>self.zeros(2 * 4 * op.x.channels * table.lanes)
 
@@ -192,6 +189,7 @@ cdef class Plan:
         taps.count = len(given.x)
         taps.x, taps.weight = self.offsets(given.x), self.offsets(given.weight)
         taps.first_row, taps.first_column = given.first
+        taps.rows, taps.down = len(given.down), self.offsets(given.down)
 
     cdef const Py_ssize_t* offsets(self, numbers):
         cdef Py_ssize_t[::1] array = np.array([*numbers, 0], np.intp)
@@ -327,6 +325,8 @@ cdef class Plan:
     def stage_times(self, training=True):
         """[(calls, microseconds)] of the last training step or prediction, which was `timed`."""
         cdef Stages stages = self.step_stages if training else self.forward_stages
+        if stages.spent is None:
+            raise RuntimeError("nothing was timed: set `timed` and make a step, or a prediction")
         return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 
     cdef check_index(self, Py_ssize_t index):

@@ -45,13 +45,17 @@ class PassCache:
     def __reduce__(self) -> tuple[type[PassCache], tuple[()]]:
         return PassCache, ()  # copies and pickles of a model start without plans
 
-    def find(self, layers: list[Layer], values: FloatArray, x: FloatArray) -> Passes | None:
+    def find(
+        self, layers: list[Layer], values: FloatArray, x: FloatArray, one_stage: bool = False
+    ) -> Passes | None:
         """The passes for a batch like `x`, or None when the layers must do it themselves.
 
         Parameters
         ----------
         layers : list of Layer
             The leaves of the chain, their parameters in `values`.
+        one_stage : bool
+            What `lower` calls so: a plan for whole training steps, if there is one.
         """
         if not engine_enabled():
             return None
@@ -65,14 +69,15 @@ class PassCache:
         threads = get_num_threads()
         if training or not is_divided(len(x), threads):
             threads = 1
-        key = (shape, training, across, threads, winograd_enabled(), *map(id, parameters), *kinds)
+        addresses = tuple(map(id, parameters))
+        key = (shape, training, across, one_stage, threads, winograd_enabled(), addresses, *kinds)
         with self.lock:
             if key not in self.made:
                 while len(self.made) >= KEPT:
                     del self.made[next(iter(self.made))]
                     self.steps.clear()  # they hold plans, too
                     self.predictions.clear()
-                lowered = lower(layers, shape, training, across, threads)
+                lowered = lower(layers, shape, training, across, one_stage, threads)
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:
@@ -130,7 +135,8 @@ class PassCache:
         if not moves_all(optimizer, model.flat_parameters, model.flat_gradients):
             return None
         layers = list(model.leaves().values())
-        passes = self.find(layers, model.flat_parameters, x)
+        values = model.flat_parameters
+        passes = self.find(layers, values, x, one_stage=True) or self.find(layers, values, x)
         if passes is None or len(passes.output_shape) != 1:
             return None
         chains = inner_chains(model, {id(layer) for layer in layers})

@@ -9,11 +9,12 @@ from itertools import pairwise
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, Border, Map, Memory, Operation, Taps
-from ..engine.plan import SCRATCH
+from ..engine.plan import BLOCKS, SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution
 
 NO_BORDER = (0, 0, 0, 0)
+MOST_WEIGHTS = 2**15  # of Linear where it takes sample by sample
 
 
 def suits(nodes: list[Node]) -> bool:
@@ -82,7 +83,7 @@ def place_input(node: Node, memory: Memory) -> Operation:
         node.x.map = memory.map(floats(node.x.shape))
         row = Map(node.x.map.buffer, 0, 1, 1, channels, channels, channels)
         if node.kind == "linear":
-            node.x.map, row.buffer.where = row, INPUT
+            node.x.map.buffer.where = INPUT
         return Operation(x=row, planar=True)
     node.x.map = memory.map(floats(node.x.shape), border_of_x(node))
     return Operation(x=node.x.map, inputs=channels)
@@ -93,7 +94,19 @@ def border_of_x(node: Node) -> Border:
 
 
 def border_of_dy(node: Node) -> Border:
-    return geometry.gradient_border(convolution(node)) if node.kind == "conv" else NO_BORDER
+    if node.kind != "conv":
+        return NO_BORDER
+    above, below, left, right = geometry.gradient_border(convolution(node))
+    return above, below, left, right + pixels_a_vector(node) - 1
+
+
+def pixels_a_vector(node: Node) -> int:
+    """Neighbouring pixels that share a vector while dx is summed: several for few channels."""
+    c = convolution(node)
+    if c.stride != (1, 1) or c.dilation[1] > 1 or c.kernel[1] == 1 or node.op.winograd:
+        return 1
+    room = max(4, 1 << (node.x.shape[0] - 1).bit_length())
+    return max(1, int(LANES) // room)
 
 
 def fill(node: Node, memory: Memory) -> None:
@@ -143,7 +156,7 @@ def fill_joined(node: Node) -> None:
     op.pool, op.pooled, op.dpooled = pool.op.kernel, pool.op.y, pool.op.dy
     op.bytes = pool.op.bytes
     rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
-    op.scratch = rows * LANES
+    op.scratch = max(op.scratch, rows * LANES)
 
 
 def fill_conv(node: Node) -> None:
@@ -170,13 +183,40 @@ def fill_conv(node: Node) -> None:
     op.packed = planes(op.outputs) * (op.inputs * taps + 1) * LANES
     if op.dx is not None:
         assert op.dy is not None
+        op.side = pixels_a_vector(node)
         op.input_taps = geometry.input_taps(sizes, op.dy)
-        op.packed_back = planes(op.inputs) * op.outputs * taps * LANES
+        if op.side > 1:
+            op.input_taps = [geometry.side_by_side_taps(sizes, op.dy, op.side)]
+            op.scratch = node.x.shape[2] * LANES
+        most = sum(len(set.x) for set in op.input_taps)
+        op.packed_back = planes(op.inputs) * op.outputs * most * LANES
+        pixels = math.prod(node.x.shape) + math.prod(node.y.shape)
+        op.over_batch = not op.planar and op.inputs * op.outputs * taps > pixels
+        if op.over_batch:
+            vectors = BLOCKS["channel_conv_backward_weight_of_all"]
+            op.scratch = max(op.scratch, (taps * LANES + 1) * LANES * vectors)
+
+
+def suits_one_stage(nodes: list[Node]) -> bool:
+    """Whether each sample should go forward and backward through the net before the next one.
+
+    Its values then stay in the caches. Nothing may need other samples, and Linear's weights, which
+    pass by for each sample, must be small beside the maps.
+    """
+    if any(node.kind == "batchnorm" or node.op.group > 1 for node in nodes):
+        return False
+    weights: int = sum(node.op.weight.size for node in nodes if node.kind == "linear")
+    maps: int = sum(math.prod(node.y.shape) for node in nodes if node.kind == "conv")
+    return weights <= min(MOST_WEIGHTS, maps // 4)
 
 
 def partial_floats(node: Node) -> int:
-    """Size of a convolution's private gradients: weights and bias, in whole vectors."""
+    """Size of private gradients: weights and bias, in whole vectors."""
     op = node.op
+    if node.kind == "linear":
+        return (planes(op.inputs * op.outputs) + planes(op.outputs)) * LANES
+    if op.over_batch:
+        return 0
     if op.winograd:
         return winograd.partial_floats(op.inputs, op.outputs)
     inputs = op.inputs if op.planar else planes(op.inputs) * LANES

@@ -21,15 +21,27 @@ from ..engine.description import (
 
 # Kernels of the backward pass that look at x, besides those that are gated by it.
 READ_X = (
-    "conv_backward", "channel_conv_backward_weight", "winograd_conv_backward_weight",
-    "linear_backward_weight", "rows_backward_weight", "relu_backward",
+    "conv_backward", "channel_conv_backward_weight", "channel_conv_backward_weight_of_all",
+    "winograd_conv_backward_weight",
+    "linear_backward_weight", "rows_backward_weight",
+    "rows_backward_weight_by_outputs", "row_backward_weight", "relu_backward",
     "batchnorm_gradient_sums", "batchnorm_backward",
     "channel_batchnorm_gradient_sums", "channel_batchnorm_backward",
+)  # fmt: skip
+MANY = 2**31  # more than the calls of any stage
+# Kernels that see no maps: weights, private gradients, and what a training step has besides.
+NO_MAPS = (
+    "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
+    "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials", "sum_partials",
+    "row_sum_partials", "scale_bytes", "cross_entropy", "sum_losses", "square_gradients",
+    "clip_factor", "update",
 )  # fmt: skip
 
 
 def touched(name: str, op: Operation) -> list[Map | None]:
     """What the kernel of that name reads or writes."""
+    if name in NO_MAPS:
+        return []
     if name == "channel_conv_pool_forward":
         return [op.x, op.pooled, op.bytes]
     if name == "channel_conv_pool_backward_weight":
@@ -52,21 +64,54 @@ def place_buffers(
     tuple of int
         Floats of a slot, and of a thread's own memory.
     """
+    moments = Moments(stages)
     for number, stage in enumerate(stages):
-        for name, index in stage.calls:
+        for i, (name, index) in enumerate(stage.calls):
             for used in touched(name, operations[index]):
                 if used is not None:
-                    used.buffer.used.append(number)
+                    used.buffer.used.append((number, i))
     slot, local = Regions(), Regions()
-    for buffer in sorted(memory.buffers, key=lambda b: min(b.used, default=-1)):
+    for buffer in sorted(memory.buffers, key=lambda b: min(b.used, default=(-1, 0))):
         if not buffer.used or buffer.where not in (SLOT, LOCAL):
             continue
-        own = len(set(buffer.used)) == 1 and stages[buffer.used[0]].items == SLOTS
+        number = buffer.used[0][0]
+        own = all(n == number for n, _ in buffer.used) and stages[number].items == SLOTS
         buffer.where = LOCAL if own else SLOT
         if own:
-            buffer.copies = slots_at_once(buffer, stages[buffer.used[0]], operations)
-        (local if own else slot).add(buffer)
+            buffer.copies = slots_at_once(buffer, stages[number], operations)
+        each = not own or all(operations[index].group == 1 for _, index in stages[number].calls)
+        region = local if own else slot
+        region.add(buffer, moments.first(buffer, each), moments.last(buffer, each))
     return slot_distance(slot.place()), slot_distance(local.place())
+
+
+Moment = tuple[int, int]  # a phase, and a call in it
+
+
+class Moments:
+    """When buffers are in use. Stages that nobody waits between are one phase: side by side.
+
+    A slot goes through the calls of a stage in their order; so does a thread's own memory, unless
+    some call takes several slots at a time (`each` is False).
+    """
+
+    def __init__(self, stages: list[Stage]):
+        self.phase: list[int] = []
+        phase = 0
+        for stage in stages:
+            self.phase.append(phase)
+            phase += stage.wait and stage.items != 0
+
+    def first(self, buffer: Buffer, each: bool) -> Moment:
+        number, call = min(buffer.used)
+        return self.phase[number], call if each and self.is_alone(number) else 0
+
+    def last(self, buffer: Buffer, each: bool) -> Moment:
+        number, call = max(buffer.used)
+        return self.phase[number], call if each and self.is_alone(number) else MANY
+
+    def is_alone(self, number: int) -> bool:
+        return self.phase.count(self.phase[number]) == 1
 
 
 def slots_at_once(buffer: Buffer, stage: Stage, operations: list[Operation]) -> int:
@@ -85,7 +130,7 @@ def slots_at_once(buffer: Buffer, stage: Stage, operations: list[Operation]) -> 
 class Region:
     zeros: Any
     floats: int
-    until: int  # the last stage that needs what is in it
+    until: Moment  # the last one that needs what is in it
     buffers: list[Buffer]
 
 
@@ -95,12 +140,11 @@ class Regions:
     def __init__(self) -> None:
         self.regions: list[Region] = []
 
-    def add(self, buffer: Buffer) -> None:
+    def add(self, buffer: Buffer, first: Moment, last: Moment) -> None:
         """Put a buffer, none of which is used before it, into the free region that fits best."""
-        first, last = min(buffer.used), max(buffer.used)
         free = [r for r in self.regions if r.until < first and r.zeros == buffer.zeros]
         if not free:
-            self.regions.append(Region(buffer.zeros, 0, -1, []))
+            self.regions.append(Region(buffer.zeros, 0, (-1, 0), []))
             free = self.regions[-1:]
         best = min(free, key=lambda r: (abs(r.floats - buffer.floats), r.until))
         best.floats = max(best.floats, buffer.copies * buffer.floats)

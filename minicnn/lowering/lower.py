@@ -29,7 +29,12 @@ class Lowered(NamedTuple):
 
 
 def lower(
-    layers: Sequence[Layer], input_shape: Shape, training: bool, across: str, threads: int = 1
+    layers: Sequence[Layer],
+    input_shape: Shape,
+    training: bool,
+    across: str,
+    one_stage: bool = False,
+    threads: int = 1,
 ) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
 
@@ -41,6 +46,9 @@ def lower(
         Whether a backward pass will follow.
     across : {'samples', 'channels'}
         What lies side by side in a vector.
+    one_stage : bool
+        For training steps only: each sample goes forward and backward before the next one. None
+        where that is not for this net.
     threads : int
         Among how many the work on one slot is to be divided, in prediction.
     """
@@ -53,10 +61,14 @@ def lower(
     layout = channels if across == "channels" else samples
     memory = Memory()
     begin = layout.place_values(nodes, memory, training)
-    partials = 0
     for node in nodes:
         layout.fill(node, memory)
-        if node.kind == "conv":
+    if one_stage and not (across == "channels" and channels.suits_one_stage(nodes)):
+        return None
+    partials = 0
+    for node in nodes:
+        node.op.by_rows = one_stage and node.kind == "linear"
+        if node.kind == "conv" or node.op.by_rows:
             node.op.partial = partials
             partials += layout.partial_floats(node)
     if across == "channels":
@@ -73,12 +85,15 @@ def lower(
     stages = order(nodes, operations)
     forward = stages.forward()
     backward = stages.backward() if training else []
-    slot_floats, local_floats = place_buffers(memory, operations, [*forward, *backward])
-    slot_samples = 1 if across == "channels" else LANES
     parameters = sum(p.size for layer in layers for p in layer.parameters())
     step = (
         training_step(forward, backward, operations, parameters) if backward and parameters else []
     )
+    if one_stage:
+        forward, backward = [], []
+    placed = step if one_stage else [*forward, *backward]
+    slot_floats, local_floats = place_buffers(memory, operations, placed)
+    slot_samples = 1 if across == "channels" else LANES
     return Lowered(
         operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
         nodes,

@@ -4,7 +4,10 @@ import math
 
 from ..engine.description import INPUT, SLOTS, Operation, Stage
 from ..engine.plan import BLOCKS
+from .channels import planes
 from .nodes import Node
+
+KEPT_WEIGHTS = 2**18  # of a Linear, which the threads' caches hold together
 
 
 class Stages:
@@ -66,7 +69,7 @@ class Stages:
             self.backward_of(node)
         self.flush()
         for node in self.nodes:
-            if node.kind == "conv":
+            if node.kind == "conv" or node.op.by_rows:
                 self.sum_gradients(node)
         return self.stages
 
@@ -156,19 +159,19 @@ class ChannelStages(Stages):
             if node.kind == "conv" and node.op.dx is not None:
                 self.blocks(f"{family(node)}_pack_backward", node.op, node.op.inputs, wait=False)
         assert self.begin.x is not None
-        if self.begin.x.buffer.where == INPUT:  # nothing to read, and nowhere to write it
-            if self.stages:
-                self.stages[-1] = self.stages[-1]._replace(wait=True)
-            return
-        self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
-        if self.stages:
-            self.flush()  # the weights must be ready
+        if self.begin.x.buffer.where != INPUT:
+            self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
+        if self.stages:  # the weights must be ready
+            self.flush()
+            self.stages[-1] = self.stages[-1]._replace(wait=True)
 
     def forward_of(self, node: Node) -> None:
         if node in self.pools_forward:
             return
         if node.pool:
             self.parts("channel_conv_pool_forward", node.op)
+        elif node.op.by_rows:
+            self.slot("row_forward", node.op)
         elif node.kind == "linear":
             self.blocks("rows_forward", node.op, node.y.shape[0], wait=True)
         elif node.kind == "batchnorm" and node.layer.training:
@@ -194,17 +197,15 @@ class ChannelStages(Stages):
         if node.pool and node.op.dx is None:
             self.slot("channel_conv_pool_backward_weight", node.op)
         elif node.kind == "linear":
-            inputs = node.op.inputs
-            self.blocks("rows_backward_weight", node.op, inputs, wait=node.op.dx is None)
-            if node.op.dx is not None:
-                self.blocks("rows_backward_input", node.op, inputs, wait=True)
+            self.linear_gradients(node.op)
         elif node.kind == "batchnorm":
             self.slot("channel_batchnorm_gradient_sums", node.op)
             self.blocks("channel_batchnorm_gradient_combine", node.op, node.op.outputs, wait=True)
             if node.op.dx is not None:
                 self.slot("channel_batchnorm_backward", node.op)
         elif node.kind == "conv":
-            self.slot(f"{family(node)}_conv_backward_weight", node.op)
+            if not node.op.over_batch:
+                self.slot(f"{family(node)}_conv_backward_weight", node.op)
             if node.op.dx is not None:
                 self.slot(f"{family(node)}_conv_backward_input", node.op)
         elif node.kind == "dropout":
@@ -212,7 +213,34 @@ class ChannelStages(Stages):
         else:
             self.slot(f"{node.kind}_backward", node.op)
 
+    def linear_gradients(self, op: Operation) -> None:
+        """Weights that fit into the caches stay with the threads that move and use them."""
+        if op.by_rows:
+            self.slot("row_backward_weight", op)
+            if op.dx is not None:
+                self.slot("row_backward_input", op)
+            return
+        assert op.weight is not None
+        wait = op.dx is None
+        if op.outputs > BLOCKS["rows_forward"] and op.weight.size <= KEPT_WEIGHTS:
+            self.blocks("rows_backward_weight_by_outputs", op, op.outputs, wait)
+        else:
+            self.blocks("rows_backward_weight", op, op.inputs, wait)
+        if not wait:
+            self.blocks("rows_backward_input", op, op.inputs, wait=True)
+
     def sum_gradients(self, node: Node) -> None:
+        if node.op.by_rows:
+            block = BLOCKS["row_sum_partials"]
+            items = -(-node.op.weight.size // block) + 1  # the last one is the bias
+            self.blocks("row_sum_partials", node.op, items * block, wait=False)
+            return
+        if node.op.over_batch:
+            name = "channel_conv_backward_weight_of_all"
+            parts = -(-planes(node.op.outputs) // BLOCKS[name])
+            items = planes(node.op.inputs) * parts
+            self.blocks(name, node.op, items * BLOCKS[name], wait=False)
+            return
         if node.op.winograd:
             self.blocks("winograd_sum_partials", node.op, node.op.outputs, wait=False)
             return

@@ -2,6 +2,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from ..engine import Plan
 from ..layers import Layer
 from ..layers.base import Shape
 from ..losses import Loss
@@ -9,6 +10,8 @@ from ..optim import Optimizer
 from .passes import Passes
 
 class TrainingStep:
+    plan: Plan
+
     def __init__(
         self,
         chains: Sequence[Layer],

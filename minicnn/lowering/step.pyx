@@ -47,7 +47,7 @@ cdef class TrainingStep:
         Held during a step.
     """
 
-    cdef Plan plan
+    cdef readonly Plan plan
     cdef c_training now
     cdef Watched watched
     cdef object optimizer, acquire, release

@@ -5,6 +5,7 @@
 #include "channel_conv_pool.c"
 #include "channel_layout.c"
 #include "channel_tiles.c"
+#include "channel_winners.c"
 #include "conv.c"
 #include "layout.c"
 #include "loss.c"
@@ -56,7 +57,12 @@ static const named_pass passes[] = {
     PASS(flatten_forward)
     PASS(flatten_backward)
     PASS(rows_forward)
+    PASS(row_forward)
+    PASS(row_backward_weight)
+    PASS(row_backward_input)
+    PASS(row_sum_partials)
     PASS(rows_backward_weight)
+    PASS(rows_backward_weight_by_outputs)
     PASS(rows_backward_input)
     PASS(channel_pack_forward)
     PASS(channel_pack_backward)
@@ -65,6 +71,7 @@ static const named_pass passes[] = {
     PASS(channel_conv_backward_input)
     PASS(channel_conv_pool_forward)
     PASS(channel_conv_pool_backward_weight)
+    PASS(channel_conv_backward_weight_of_all)
     PASS(channel_sum_partials)
     PASS(channel_batchnorm_sums)
     PASS(channel_batchnorm_combine)

@@ -48,6 +48,26 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
     store(o->packed + vectors_for(o->outputs) * row * LANES + first, load(n.shift));
 }
 
+/* For `side` neighbouring pixels of x at once: lanes [side][LANES / side], of which the first
+ * o->inputs are channels. */
+static void pack_side_by_side(const op *o)
+{
+    const tap_set *set = o->input_taps;
+    const ptrdiff_t columns = set->count / set->rows, taps = taps_of(o);
+    for (ptrdiff_t k = 0; k < o->outputs; k++) {
+        for (ptrdiff_t t = 0; t < set->count; t++) {
+            float *to = o->packed_back + packed_place(k, t, o->outputs, set->count, LANES) * LANES;
+            store(to, splat(0.0f));
+            for (ptrdiff_t p = 0; p < o->side; p++, to += LANES / o->side) {
+                const ptrdiff_t j = set->weight[t] + p;
+                const float *from = o->weight + k * o->inputs * taps + t / columns * o->kernel_w + j;
+                for (ptrdiff_t c = 0; c < o->inputs && j >= 0 && j < o->kernel_w; c++)
+                    to[c] = from[c * taps];
+            }
+        }
+    }
+}
+
 /* packed_back [set][C / LANES][k, t of the set][LANES]. An item is one vector of inputs. */
 void NAMED(channel_pack_backward)(const op *o, const run *r, ptrdiff_t item)
 {
@@ -55,6 +75,10 @@ void NAMED(channel_pack_backward)(const op *o, const run *r, ptrdiff_t item)
     const ptrdiff_t inputs = smaller(LANES, o->inputs - first);
     float *of_set = o->packed_back;
     (void)r;
+    if (o->side > 1) {
+        pack_side_by_side(o);
+        return;
+    }
     for (ptrdiff_t i = 0; i < o->input_sets; i++) {
         const tap_set *set = &o->input_taps[i];
         float *packed = of_set + item * o->outputs * set->count * LANES;
@@ -94,10 +118,51 @@ void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t item)
 
 /* --- 3. backward: dx ------------------------------------------------------------------------------- */
 
+/* Of the set's positions those whose rows of dy exist, for row number i of its pixels. */
+static void choose_taps(channel_sum *s, const tap_set *set, ptrdiff_t i, ptrdiff_t height)
+{
+    const ptrdiff_t columns = set->rows ? set->count / set->rows : 0;
+    ptrdiff_t first = 0, end = set->rows;
+    while (first < end && i + set->down[first] >= height)
+        first++;
+    while (first < end && i + set->down[end - 1] < 0)
+        end--;
+    s->first_tap = first * columns;
+    s->end_tap = end * columns;
+}
+
+/* Where x has few channels, some neighbouring pixels share a vector. */
+static void side_by_side(const op *o, const run *r, ptrdiff_t slot)
+{
+    const tap_set *set = o->input_taps;
+    const ptrdiff_t pixels = (o->dx.width + o->side - 1) / o->side, room = LANES / o->side;
+    const float *dy = at_map(r, slot, &o->dy), *gate = at_map(r, slot, &o->x);
+    float *dx = at_map(r, slot, &o->dx), *sums = scratch_of(r);
+    channel_sum s = {
+        .channels = o->outputs, .per_plane = LANES, .x_plane = o->dy.plane,
+        .x_step = o->side * LANES, .taps = set->count, .tap_x = set->x, .y_step = LANES,
+    };
+    for (ptrdiff_t h = 0; h < o->dx.height; h++) {
+        choose_taps(&s, set, h, o->dy.height);
+        NAMED(channel_sum_block)(
+            &s, dy + h * o->dy.row, o->packed_back, NULL, sums, NULL, 0, pixels, 1);
+        for (ptrdiff_t w = 0; w < o->dx.width; w++) {
+            vec v = load_some(sums + w * room, room);
+            if (o->gate)
+                v = gated(v, load(gate + h * o->x.row + w * LANES));
+            store(dx + h * o->dx.row + w * LANES, v);
+        }
+    }
+}
+
 /* The pixels of x whose row and column leave the same rest modulo the stride see the same
  * positions of the kernel, so each such set is a dense sum over dy. */
 void NAMED(channel_conv_backward_input)(const op *o, const run *r, ptrdiff_t slot)
 {
+    if (o->side > 1) {
+        side_by_side(o, r, slot);
+        return;
+    }
     const ptrdiff_t vectors = vectors_for(o->inputs);
     const float *dy = at_map(r, slot, &o->dy), *weight = o->packed_back;
     const float *gate = o->gate ? at_map(r, slot, &o->x) : NULL;
@@ -105,7 +170,7 @@ void NAMED(channel_conv_backward_input)(const op *o, const run *r, ptrdiff_t slo
     for (const tap_set *set = o->input_taps; set < o->input_taps + o->input_sets; set++) {
         const ptrdiff_t next_vector = o->outputs * set->count * LANES;
         const ptrdiff_t pixels = (o->dx.width - set->first_column + o->stride_w - 1) / o->stride_w;
-        const channel_sum s = {
+        channel_sum s = {
             .channels = o->outputs, .per_plane = LANES, .x_plane = o->dy.plane, .x_step = LANES,
             .taps = set->count, .tap_x = set->x,
             .y_plane = o->dx.plane, .y_step = o->stride_w * LANES,
@@ -116,6 +181,7 @@ void NAMED(channel_conv_backward_input)(const op *o, const run *r, ptrdiff_t slo
             const int count = (int)smaller(most, vectors - c);
             for (ptrdiff_t h = set->first_row, i = 0; h < o->dx.height; h += o->stride_h, i++) {
                 const ptrdiff_t at = set->first_column * LANES;
+                choose_taps(&s, set, i, o->dy.height);
                 NAMED(channel_sum_block)(
                     &s, dy + i * o->dy.row, weight + c * next_vector, NULL,
                     dx + c * o->dx.plane + h * o->dx.row + at,
@@ -176,6 +242,55 @@ void NAMED(channel_conv_backward_weight)(const op *o, const run *r, ptrdiff_t sl
     }
 }
 
+/* Gradients (c, t) of LANES outputs, from vectors of outputs: as users see them. `from[i]` is the
+ * vector of weight `first + i`. */
+INLINE void store_gradients(
+    const op *o, vec from[LANES], ptrdiff_t outputs, float *to, ptrdiff_t count)
+{
+    transpose(from);
+    for (ptrdiff_t i = 0; i < outputs; i++)
+        store_some(to + i * o->inputs * taps_of(o), from[i], count);
+}
+
+/* Where there are more weights than pixels they are better off in one place: the gradients of one
+ * plane of inputs and a few vectors of outputs, for all samples one after the other. */
+void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdiff_t item)
+{
+    const gradient_order g = order_of(o);
+    const ptrdiff_t taps = taps_of(o), row = o->inputs * taps;
+    const ptrdiff_t plane = item % g.planes, k = item / g.planes * BATCH_VECTORS;
+    const ptrdiff_t vectors = smaller(BATCH_VECTORS, g.vectors - k);
+    const ptrdiff_t inputs = smaller(LANES, o->inputs - plane * LANES);
+    float *sums = scratch_of(r), *dbias = sums + taps * LANES * vectors * LANES;
+    channel_products s = gradient_products(o, &g, o->dy.plane, o->dy.row);
+    s.out_step = vectors * LANES;
+    s.width = o->dy.width;
+    s.height = o->dy.height;
+    for (ptrdiff_t slot = 0; slot < r->slots; slot++) {
+        const float *x = at_map(r, slot, &o->x) + plane * o->x.plane;
+        const float *dy = at_map(r, slot, &o->dy) + k * o->dy.plane;
+        NAMED(channel_gradient_block)(
+            &s, dy, x, o->weight_taps, taps, inputs, vectors, sums, slot > 0);
+        if (plane == 0)
+            add_bias_gradients(o, dy, s.height, vectors, dbias, slot > 0);
+    }
+    for (ptrdiff_t v = 0; v < vectors; v++) {
+        const ptrdiff_t outputs = smaller(LANES, o->outputs - (k + v) * LANES);
+        float *dweight = o->dweight + (k + v) * LANES * row + plane * LANES * taps;
+        for (ptrdiff_t first = 0; first < inputs * taps; first += LANES) {
+            const ptrdiff_t count = smaller(LANES, inputs * taps - first);
+            vec block[LANES];
+            for (ptrdiff_t i = 0; i < LANES; i++) {
+                const ptrdiff_t at = first + smaller(i, count - 1), c = at / taps, t = at % taps;
+                block[i] = load(sums + ((t * LANES + c) * vectors + v) * LANES);
+            }
+            store_gradients(o, block, outputs, dweight + first, count);
+        }
+        if (plane == 0 && o->dbias)
+            store_some(o->dbias + (k + v) * LANES, load(dbias + v * LANES), outputs);
+    }
+}
+
 /* --- 5. the sum over all items, in their order, as users see it ------------------------------------ */
 
 /* An item is LANES of the weights (c, t) for all outputs; the last one is dbias. */
@@ -199,8 +314,6 @@ void NAMED(channel_sum_partials)(const op *o, const run *r, ptrdiff_t item)
             const ptrdiff_t place = gradient_place(o, &g, at / taps, at % taps);
             block[i] = sum_of_items(r, partial + (place * g.vectors + k) * LANES);
         }
-        transpose(block);
-        for (ptrdiff_t i = 0; i < outputs; i++)
-            store_some(o->dweight + (k * LANES + i) * row + first, block[i], count);
+        store_gradients(o, block, outputs, o->dweight + k * LANES * row + first, count);
     }
 }

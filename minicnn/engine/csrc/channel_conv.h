@@ -96,7 +96,7 @@ INLINE channel_sum forward_sum(const op *o, ptrdiff_t y_plane)
     return (channel_sum){
         .channels = o->planar ? 1 : o->inputs, .per_plane = LANES, .x_plane = o->x.plane,
         .x_step = o->stride_w * floats_a_pixel(o),
-        .taps = o->forward_taps.count, .tap_x = o->forward_taps.x,
+        .taps = o->forward_taps.count, .end_tap = o->forward_taps.count, .tap_x = o->forward_taps.x,
         .y_plane = y_plane, .y_step = LANES,
     };
 }
@@ -160,5 +160,13 @@ INLINE void add_weight_gradients(
         }
     }
 }
+
+#if LANES == 16
+/* See channel_winners.c: whether it can do this operation, and what one row of windows adds. */
+int NAMED(winners_suit)(const op *o);
+void NAMED(add_winners)(
+    const op *o, const gradient_order *g, const float *x, const float *dy, const float *y,
+    const uint8_t *winner, float *scratch, float *dweight, float *dbias, int add);
+#endif
 
 #endif

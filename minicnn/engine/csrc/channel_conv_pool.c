@@ -105,6 +105,14 @@ void NAMED(channel_conv_pool_backward_weight)(const op *o, const run *r, ptrdiff
     s.width = pixels;
     for (ptrdiff_t h = 0; h < o->pooled.height; h++) {
         const int add = h > 0 || !first;
+#if LANES == 16
+        if (NAMED(winners_suit)(o)) {
+            NAMED(add_winners)(o, &g, x + h * o->pool_h * s.x_row, dy + h * o->dpooled.row,
+                               y + h * o->pooled.row, winners + h * o->pooled.width * LANES, rows,
+                               dweight, dbias, add);
+            continue;
+        }
+#endif
         for (ptrdiff_t k = 0; k < g.vectors; k++) {
             const ptrdiff_t at = k * o->dpooled.plane + h * o->dpooled.row;
             const vec sum = add ? load(dbias + k * LANES) : splat(0.0f);

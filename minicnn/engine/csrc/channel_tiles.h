@@ -36,6 +36,7 @@
 typedef struct {
     ptrdiff_t channels, per_plane, x_plane, x_step;
     ptrdiff_t taps;
+    ptrdiff_t first_tap, end_tap;               /* the others meet zeros only */
     const ptrdiff_t *tap_x;                     /* (taps,) */
     ptrdiff_t y_plane, y_step, gate_plane, gate_step;
 } channel_sum;
@@ -61,7 +62,8 @@ INLINE void channel_sum_tile(
     for (ptrdiff_t first = 0; first < channels; first += s->per_plane, x += s->x_plane) {
         const ptrdiff_t left = s->channels - first;
         const ptrdiff_t count = single ? 1 : left < s->per_plane ? left : s->per_plane;
-        for (ptrdiff_t t = 0; t < s->taps; t++) {
+        weight += s->first_tap * count * LANES;
+        for (ptrdiff_t t = s->first_tap; t < s->end_tap; t++) {
             const float *from = x + s->tap_x[t];
             for (ptrdiff_t c = 0; c < count; c++, weight += LANES) {
                 vec factor[MOST_VECTORS];
@@ -77,6 +79,7 @@ INLINE void channel_sum_tile(
                 }
             }
         }
+        weight += (s->taps - s->end_tap) * count * LANES;
     }
     /* 3. ReLU, or the derivative of the ReLU that made the values at `gate`. */
     UNROLL

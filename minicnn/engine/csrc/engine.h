@@ -31,6 +31,8 @@ typedef struct {
     ptrdiff_t count;
     const ptrdiff_t *x, *weight;            /* (count,) */
     ptrdiff_t first_row, first_column;      /* of those pixels; the next ones are `stride` away */
+    ptrdiff_t rows;                         /* of the kernel, each with equally many positions: */
+    const ptrdiff_t *down;                  /* (rows,) row number i of the pixels meets i + down */
 } tap_set;
 
 typedef struct {
@@ -54,6 +56,7 @@ typedef struct {
                                                that share the outputs too (Winograd) */
     /* channels in the lanes */
     ptrdiff_t inputs, outputs;              /* channels, not counting idle lanes */
+    ptrdiff_t side;                         /* pixels of dx that one vector holds while summed */
     int planar;                             /* x is as it came: a pixel is one value */
     ptrdiff_t gradient_run;                 /* planar: weights that meet neighbours in x */
     map pooled, dpooled;                    /* of a MaxPool2d that is part of this op; its windows */
@@ -187,6 +190,7 @@ enum {
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
     ROWS_SCRATCH = 65536,                   /* and floats of scratch that they take */
+    BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* parameters of one item of the update */
     WINOGRAD_PANEL = 2,                     /* vectors of outputs computed side by side */

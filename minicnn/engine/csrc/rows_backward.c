@@ -156,10 +156,10 @@ static void rows_bias_gradient(const op *o, const run *r)
     }
 }
 
-/* Item: one of the equal parts of the inputs, none above ROWS_INPUTS. */
-void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
+/* dweight[o, i] for some outputs and some inputs; ROWS_INPUTS at most, so that they stay in the
+ * nearest cache for all of these outputs. */
+static void weight_block(const op *o, const run *r, range outputs, range inputs)
 {
-    const range inputs = inputs_of(o, item);
     const ptrdiff_t columns = inputs.end - inputs.first;
     const int pack = o->x.where == IN_INPUT && columns % LANES;     /* nothing follows its end */
     outer s = {
@@ -172,9 +172,27 @@ void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
         s.add = slot > 0;
         if (pack)
             pack_columns(x, s.row_term, s.terms, columns, scratch_of(r));
-        outer_block(s, at_map(r, slot, &o->dy), pack ? scratch_of(r) : x,
-                    o->dweight + inputs.first, NULL, o->outputs, columns, pack);
+        outer_block(s, at_map(r, slot, &o->dy) + outputs.first, pack ? scratch_of(r) : x,
+                    o->dweight + outputs.first * o->inputs + inputs.first, NULL,
+                    outputs.end - outputs.first, columns, pack);
     }
+}
+
+/* Item: one of the equal parts of the inputs, none above ROWS_INPUTS. */
+void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
+{
+    weight_block(o, r, (range){0, o->outputs}, inputs_of(o, item));
+    if (item == 0 && o->dbias)
+        rows_bias_gradient(o, r);
+}
+
+/* Item: as in rows_forward, so that a thread finds its part of the weight where it left it. */
+void NAMED(rows_backward_weight_by_outputs)(const op *o, const run *r, ptrdiff_t item)
+{
+    const range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
+    const ptrdiff_t parts = whole_parts(whole_parts(o->inputs, LANES), ROWS_INPUTS / LANES);
+    for (ptrdiff_t part = 0; part < parts; part++)
+        weight_block(o, r, outputs, inputs_of(o, part));
     if (item == 0 && o->dbias)
         rows_bias_gradient(o, r);
 }
@@ -201,4 +219,58 @@ void NAMED(rows_backward_input)(const op *o, const run *r, ptrdiff_t item)
                     at_map(r, 0, &o->dx) + inputs.first,
                     k + s.terms == o->outputs ? gate : NULL, r->slots, whole, pack);
     }
+}
+
+/* --- one row, where a slot goes through the whole net before the next one ------------------------ */
+
+/* Private gradients: the weight as users see it up to a whole vector, then the bias. */
+static ptrdiff_t private_bias(const op *o)
+{
+    return whole_parts(o->outputs * o->inputs, LANES) * LANES;
+}
+
+/* Added up over the slots of an item. */
+void NAMED(row_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t item = item_of(r, slot);
+    const int add = slot != first_slot(r, item);
+    float *dweight = r->partials + item * r->partial_stride + o->partial;
+    float *dbias = dweight + private_bias(o);
+    const float *dy = at_map(r, slot, &o->dy), *x = at_map(r, slot, &o->x);
+    const outer s = {.terms = 1, .factor_row = 1, .out_row = o->inputs, .add = add};
+    const int pack = o->x.where == IN_INPUT && o->inputs % LANES;
+    if (pack)
+        pack_columns(x, 0, 1, o->inputs, scratch_of(r));
+    outer_block(s, dy, pack ? scratch_of(r) : x, dweight, NULL, o->outputs, o->inputs, pack);
+    for (ptrdiff_t k = 0; k < o->outputs; k += LANES)
+        store(dbias + k, add ? load(dbias + k) + load(dy + k) : load(dy + k));
+}
+
+void NAMED(row_backward_input)(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t whole = o->inputs / LANES * LANES, rest = o->inputs - whole;
+    const float *gate = o->gate ? at_map(r, slot, &o->x) : NULL;
+    const float *dy = at_map(r, slot, &o->dy);
+    float *dx = at_map(r, slot, &o->dx);
+    outer s = {.terms = o->outputs, .factor_term = 1, .row_term = o->inputs};
+    outer_block(s, dy, o->weight, dx, gate, 1, whole, 0);
+    for (ptrdiff_t k = 0; rest && k < o->outputs; k += s.terms) {
+        s.terms = smaller(ROWS_TERMS, o->outputs - k);
+        s.add = k > 0;
+        pack_columns(o->weight + k * o->inputs + whole, o->inputs, s.terms, rest, scratch_of(r));
+        outer_block(s, dy + k, scratch_of(r), dx + whole,
+                    gate && k + s.terms == o->outputs ? gate + whole : NULL, 1, LANES, 1);
+    }
+}
+
+/* The sum over all items, in their order. Item: PARTIAL_BLOCK values; the last one is dbias. */
+void NAMED(row_sum_partials)(const op *o, const run *r, ptrdiff_t item)
+{
+    const ptrdiff_t weights = o->outputs * o->inputs, first = item * PARTIAL_BLOCK;
+    const int bias = first >= weights;
+    const ptrdiff_t count = bias ? o->outputs : smaller(PARTIAL_BLOCK, weights - first);
+    const float *partial = r->partials + o->partial + (bias ? private_bias(o) : first);
+    float *to = bias ? o->dbias : o->dweight + first;
+    for (ptrdiff_t i = 0; to && i < count; i += LANES)
+        store_some(to + i, sum_of_items(r, partial + i), smaller(LANES, count - i));
 }

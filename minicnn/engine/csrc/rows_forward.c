@@ -150,15 +150,25 @@ static void forward_block(
     }
 }
 
+static void clear_beyond(const op *o, const run *r, ptrdiff_t slot)
+{
+    const ptrdiff_t beyond = whole_parts(o->outputs, LANES) * LANES - o->outputs;
+    memset(at_map(r, slot, &o->y) + o->outputs, 0, beyond * sizeof(float));
+}
+
 /* Item: one of the equal parts of the outputs, none above ROWS_OUTPUTS. */
 void NAMED(rows_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
-    const ptrdiff_t beyond = whole_parts(o->outputs, LANES) * LANES - o->outputs;
     for (ptrdiff_t slot = 0; slot < r->slots; slot += ROWS_SAMPLES)
         forward_block(o, r, slot, smaller(ROWS_SAMPLES, r->slots - slot), outputs);
-    if (outputs.end < o->outputs || beyond == 0)
-        return;
-    for (ptrdiff_t slot = 0; slot < r->slots; slot++)
-        memset(at_map(r, slot, &o->y) + o->outputs, 0, beyond * sizeof(float));
+    for (ptrdiff_t slot = 0; slot < r->slots && outputs.end == o->outputs; slot++)
+        clear_beyond(o, r, slot);
+}
+
+/* One row, where a slot goes through the whole net before the next one. */
+void NAMED(row_forward)(const op *o, const run *r, ptrdiff_t slot)
+{
+    forward_block(o, r, slot, 1, (range){0, o->outputs});
+    clear_beyond(o, r, slot);
 }

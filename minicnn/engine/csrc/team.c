@@ -32,6 +32,7 @@ int thread_number(void) { return 0; }
 enum {
     MAX_STAGES = 1024,
     MAX_WORKERS = 1023,
+    MAX_HOMES = 4,
     IDLE_SPIN = 50,                         /* microseconds a worker stays awake without work */
     STAGE_SPIN = 20,                        /* and any thread, before it lets others run */
 };
@@ -53,7 +54,8 @@ static struct {
     pthread_mutex_t mutex;
     pthread_cond_t news;
     int phase[MAX_STAGES];                  /* of each stage: those up to one that is waited for */
-    counter unclaimed[MAX_STAGES];          /* items of each stage that nobody has */
+    ptrdiff_t homes;                        /* parts of each stage's items; see `claim` */
+    counter unclaimed[MAX_STAGES][MAX_HOMES];   /* items of each part that nobody has */
     counter undone[MAX_STAGES];             /* items of each phase that are not done */
 } team = {.mutex = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
 
@@ -104,8 +106,8 @@ static int wait_for(const counter *c, uint32_t epoch)
 
 /* --- working -------------------------------------------------------------------------------------- */
 
-/* How many items of a stage nobody had, of which the caller now has one; 0: none. */
-static uint32_t claim(counter *c, uint32_t epoch)
+/* How many items of a part nobody had, of which the caller now has one; 0: none. */
+static uint32_t claim_of(counter *c, uint32_t epoch)
 {
     uint64_t word = read_word(c);
     while (epoch_of(word) == epoch && left_in(word) > 0) {
@@ -116,10 +118,34 @@ static uint32_t claim(counter *c, uint32_t epoch)
     return 0;
 }
 
+/* Where a part ends. */
+static ptrdiff_t part_end(ptrdiff_t items, ptrdiff_t part, ptrdiff_t parts)
+{
+    return (part + 1) * items / parts;
+}
+
+/* The next item of a stage for this thread, counted from the end of its part; and the part.
+ *
+ * The items of every stage fall into equal parts, and a thread begins with its own: the same
+ * samples, or the same share of the weights, in all stages, which its caches may still hold. Then
+ * it helps the others. */
+static uint32_t claim(ptrdiff_t s, uint32_t epoch, ptrdiff_t homes, ptrdiff_t *part)
+{
+    for (ptrdiff_t i = 0; i < homes; i++) {
+        *part = (number + i) % homes;
+        const uint32_t left = claim_of(&team.unclaimed[s][*part], epoch);
+        if (left > 0)
+            return left;
+    }
+    return 0;
+}
+
 /* One thread's part in a run: until no item is left to take. spent: NULL for all but the leader. */
 static void take_part(uint32_t epoch, double *spent)
 {
     const ptrdiff_t count = __atomic_load_n(&team.count, __ATOMIC_RELAXED);
+    const ptrdiff_t homes = __atomic_load_n(&team.homes, __ATOMIC_RELAXED);
+    ptrdiff_t part;
     int reached = 0;
     for (ptrdiff_t s = 0; s < count; s++) {
         const int phase = __atomic_load_n(&team.phase[s], __ATOMIC_RELAXED);
@@ -128,9 +154,10 @@ static void take_part(uint32_t epoch, double *spent)
             return;
         reached = phase;
         note_time(spent, s);
-        while ((left = claim(&team.unclaimed[s], epoch))) {
+        while ((left = claim(s, epoch, homes, &part))) {
             const stage *own = team.stages + s;
-            compute_item(own, team.run, items_of(own, team.run) - left);
+            const ptrdiff_t items = items_of(own, team.run);
+            compute_item(own, team.run, part_end(items, part, team.homes) - left);
             __atomic_fetch_sub(&team.undone[phase].word, 1, __ATOMIC_ACQ_REL);
         }
     }
@@ -196,10 +223,15 @@ static int prepare(const stage *stages, ptrdiff_t count, const run *r, int threa
     team.run = r;
     __atomic_store_n(&team.count, count, __ATOMIC_RELAXED);
     __atomic_store_n(&team.threads, threads, __ATOMIC_RELAXED);
+    const ptrdiff_t homes = threads < MAX_HOMES ? threads : MAX_HOMES;
+    __atomic_store_n(&team.homes, homes, __ATOMIC_RELAXED);
     for (ptrdiff_t s = 0; s < count; s++) {
         const ptrdiff_t items = items_of(stages + s, r);
         __atomic_store_n(&team.phase[s], phase, __ATOMIC_RELAXED);
-        set(&team.unclaimed[s], epoch, items);
+        for (ptrdiff_t part = 0; part < homes; part++) {
+            const ptrdiff_t first = part_end(items, part - 1, homes);
+            set(&team.unclaimed[s][part], epoch, part_end(items, part, homes) - first);
+        }
         undone += items;
         if (s == count - 1 || (stages[s].wait && items > 0)) {
             set(&team.undone[phase], epoch, undone);

@@ -1,0 +1,157 @@
+"""Ways of channels in the lanes that few nets take: each against the float64 oracle."""
+
+import copy
+
+import numpy as np
+import pytest
+from checks import THREADS, assert_close, assert_same_bits
+
+import minicnn as mc
+from engine.nets import oracle_passes
+from minicnn.engine import isa
+from minicnn.lowering import choice
+
+# docs/numerics.md: a step of a small net is off by about 1e-6 of the largest value.
+NET_TOLERANCE = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def channels_in_the_lanes(monkeypatch):
+    monkeypatch.setattr(choice, "ACROSS", "channels")
+
+
+def batch_of(model, shape, batch=7):
+    g = np.random.default_rng(len(shape) + batch)
+    x = g.normal(size=(batch, *shape)).astype(np.float32)
+    dy = g.normal(size=(batch, *model.build(shape).output_shape(shape))).astype(np.float32)
+    return x, dy
+
+
+def both_passes(model, x, dy, threads=1):
+    """(y, gradients by name, operations of the plan) of a copy of the model."""
+    mc.set_num_threads(threads)
+    model = copy.deepcopy(model)
+    model.flat_gradients[...] = np.nan
+    passes = model.passes_for(x)
+    y = passes.forward(x)
+    passes.backward(dy)
+    gradients = {name: p.grad.copy() for name, p in model.named_parameters().items()}
+    return y, gradients, passes.plan.operations
+
+
+def check(model, shape, batch=7):
+    """Returns the plan's operations."""
+    x, dy = batch_of(model, shape, batch)
+    y, gradients, operations = both_passes(model, x, dy)
+    expected_y, expected = oracle_passes(model, x, dy)
+    assert_close(y, expected_y, NET_TOLERANCE, np.abs(expected_y).max())
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        assert_close(gradients[name], value, NET_TOLERANCE, scale, may_be_zero=True)
+    for threads in THREADS[1:]:
+        _, again, _ = both_passes(model, x, dy, threads)
+        for name in gradients:
+            assert_same_bits(again[name], gradients[name])
+    return operations
+
+
+@pytest.mark.parametrize("channels", (1, 3))
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5, (5, 6), (3, 7), (6, 3), (2, 9)])
+@pytest.mark.parametrize(("stride", "dilation", "pool"), [(1, 1, 2), (2, 1, 2), (3, 1, (2, 3)),
+                                                          (1, 2, 2), (7, 1, (2, 4))])  # fmt: skip
+def test_first_convolution_under_a_pool_gives_the_winners_gradients(
+    channels, kernel, stride, dilation, pool
+):
+    conv = mc.Conv2d(channels, 18, kernel, stride, 1, dilation)
+    model = mc.Sequential(conv, mc.ReLU(), mc.MaxPool2d(pool), mc.Linear(None, 4), seed=2)
+    check(model, (channels, 31, 33), batch=5)
+
+
+@pytest.mark.parametrize("pool", [1, 3, (1, 2), (3, 2), (2, 1)])
+def test_pool_of_any_height_behind_a_first_convolution_is_right(pool):
+    model = mc.Sequential(mc.Conv2d(2, 5, 3), mc.MaxPool2d(pool), mc.Linear(None, 3), seed=1)
+    check(model, (2, 11, 12))
+
+
+@pytest.mark.parametrize("inputs", (1, 2, 3, 4, 5, 8, 9))
+@pytest.mark.parametrize(("kernel", "padding", "size"), [
+    (3, 1, (6, 7)), (5, 0, (14, 14)), ((2, 4), (3, 1), (5, 3)), ((1, 3), 0, (4, 5)), (3, 2, (1, 1)),
+    ((7, 2), (3, 0), (3, 9)),
+])  # fmt: skip
+def test_input_gradient_of_few_channels_sums_pixels_side_by_side(inputs, kernel, padding, size):
+    first = mc.Conv2d(2, inputs, 1)
+    conv = mc.Conv2d(inputs, 5, kernel, padding=padding)
+    operations = check(
+        mc.Sequential(first, mc.ReLU(), conv, mc.Linear(None, 3), seed=3), (2, *size)
+    )
+    lanes = {"avx512": 16, "avx2": 8, "generic": 4}[isa()]
+    room = next(room for room in (4, 8, 16) if room >= inputs)
+    assert max(o.side for o in operations) == max(1, lanes // room)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "kernel", "stride"), [
+    (33, 40, 3, 2), (17, 65, 3, 2), (20, 18, (3, 2), 2), (48, 16, 2, 1), (19, 70, 3, 3),
+])  # fmt: skip
+@pytest.mark.parametrize("bias", (True, False))
+def test_deep_convolution_sums_its_weight_gradients_over_the_batch(
+    inputs, outputs, kernel, stride, bias
+):
+    first, deep = mc.Conv2d(2, inputs, 3), mc.Conv2d(inputs, outputs, kernel, stride, bias=bias)
+    model = mc.Sequential(first, mc.ReLU(), deep, mc.ReLU(), mc.Linear(None, 3), seed=5)
+    operations = check(model, (2, 7, 7), batch=11)
+    assert [o.over_batch for o in operations[:2]] == [False, True]
+
+
+def small_seed_net():
+    return mc.Sequential(
+        mc.Conv2d(3, 16, 3, 2), mc.ReLU(), mc.MaxPool2d(2), mc.Conv2d(16, 20, 3, 2), mc.ReLU(),
+        mc.Dropout(0.2), mc.Conv2d(20, 24, 3, 2), mc.ReLU(), mc.Flatten(), mc.Linear(None, 3),
+        seed=6,
+    )  # fmt: skip
+
+
+def steps(batch, threads):
+    """Losses of five steps, the parameters after them, and whether they were in one stage."""
+    mc.set_num_threads(threads)
+    model = small_seed_net().build((3, 47, 45))
+    g = np.random.default_rng(batch)
+    x = g.normal(size=(batch, 3, 47, 45)).astype(np.float32)
+    y = g.integers(0, 3, batch)
+    moved = mc.SGD(model.parameters(), lr=1e-2)
+    losses = [model.train_step(x, y, mc.CrossEntropyLoss(), moved) for _ in range(5)]
+    one_stage = any(key[3] and made for key, made in model.pass_cache.made.items())
+    return np.array(losses), model.flat_parameters.copy(), one_stage
+
+
+@pytest.mark.parametrize("batch", (1, 2, 9, 19))
+def test_steps_in_one_stage_move_the_parameters_as_the_layers_do(batch):
+    losses, parameters, one_stage = steps(batch, 1)
+    assert one_stage
+    mc.set_engine(False)
+    try:
+        expected_losses, expected, one_stage = steps(batch, 1)
+    finally:
+        mc.set_engine(True)
+    assert not one_stage
+    assert_close(losses, expected_losses, 1e-5, expected_losses.max())
+    assert_close(parameters, expected, 1e-5, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("batch", (1, 7, 16))
+def test_steps_in_one_stage_are_the_same_bits_for_any_number_of_threads(batch, monkeypatch):
+    monkeypatch.setattr("minicnn.lowering.passes.SMALL", 0)
+    losses, parameters, _ = steps(batch, 1)
+    for threads in THREADS[1:]:
+        again, moved, _ = steps(batch, threads)
+        assert_same_bits(again, losses)
+        assert_same_bits(moved, parameters)
+
+
+@pytest.mark.parametrize("first", [lambda: mc.Conv2d(3, 4, 3), mc.Flatten])
+def test_images_in_read_only_memory_are_only_read(first, tmp_path):
+    """Writing to such pages would end the process, even if it changed nothing."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype("f4"))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    model = mc.Sequential(first(), mc.ReLU(), mc.Linear(None, 3), seed=1).build(x.shape[1:])
+    model.train_step(x, np.arange(4) % 3, mc.CrossEntropyLoss(), mc.SGD(model.parameters(), 0.1))
+    assert model.predict(x).shape == (4,)
