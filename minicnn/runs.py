@@ -5,6 +5,7 @@ last.safetensors      everything needed to continue
 args.json             every setting, also those that were chosen automatically
 env.json              versions, machine and number of threads
 classes.json          class names, in the order of the model's outputs
+data.json             how many images there are, and what is wrong with them
 results.csv           one line an epoch
 summary.json          the figures at the end; its presence says that the run is complete
 report.html           all of it to look at, in one file
@@ -44,6 +45,7 @@ class RunFolder:
         self.arguments = self.folder / "args.json"
         self.environment = self.folder / "env.json"
         self.classes = self.folder / "classes.json"
+        self.data = self.folder / "data.json"
         self.results = self.folder / "results.csv"
         self.summary = self.folder / "summary.json"
         self.report = self.folder / "report.html"

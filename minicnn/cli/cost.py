@@ -10,6 +10,8 @@ from .job import Job
 from .pace import Pace
 from .text import amount, bytes_text, duration
 
+WIDE = 1.5  # times the lowest forecast from which on the highest is told as well
+SHORT = 10  # seconds up to which a training is too short for that
 BACKWARD = 2  # multiply-adds of a backward pass for each one of the forward pass
 SLOTS = {"adamw": 2, "adam": 2, "sgd": 1}  # float32 numbers an optimizer keeps per parameter
 
@@ -28,6 +30,8 @@ class Cost:
     data_bytes: int
     seconds_per_step: float | None
     seconds_per_epoch: float | None  # with the validation
+    seconds_per_epoch_low: float | None  # by the fastest and the slowest stretch of time
+    seconds_per_epoch_high: float | None
     judging_seconds: float  # of the best weights, when the training is over
 
     def as_dict(self) -> dict[str, int | float | None]:
@@ -39,6 +43,13 @@ class Cost:
         """What the training will take, in words."""
         if self.seconds_per_epoch is None:
             return "time unknown"
+        low, high = self.seconds_per_epoch_low, self.seconds_per_epoch_high
+        if low and high and high > WIDE * low and high * self.epochs > SHORT:
+            wholes = [duration(seconds * self.epochs) for seconds in (low, high)]
+            return (
+                f"{duration(low)} to {duration(high)} an epoch, {' to '.join(wholes)} in all "
+                "(other programs use the processor)"
+            )
         whole = duration(self.seconds_per_epoch * self.epochs)
         return f"about {duration(self.seconds_per_epoch)} an epoch, {whole} in all"
 
@@ -76,9 +87,11 @@ def cost_of(job: Job, pace: Pace | None) -> Cost:
     train, validation = len(job.train.labels), len(job.validation.labels)
     epochs = job.settings["epochs"]
     parts = [part for part in (job.train, job.validation, job.test) if part is not None]
-    epoch, judging = None, 0.0
+    epoch = low = high = None
+    judging = 0.0
     if pace is not None:
         epoch = pace.step * train / min(job.settings["batch_size"], train) + pace.validation
+        low, high = epoch * pace.fastest, epoch * pace.slowest
         judged = sum(len(part.labels) for part in parts[1:])
         judging = pace.validation * judged / validation
     return Cost(
@@ -92,6 +105,8 @@ def cost_of(job: Job, pace: Pace | None) -> Cost:
         data_bytes=sum(part.images.nbytes + part.labels.nbytes for part in parts),
         seconds_per_step=None if pace is None else pace.step,
         seconds_per_epoch=epoch,
+        seconds_per_epoch_low=low,
+        seconds_per_epoch_high=high,
         judging_seconds=judging,
     )
 

@@ -145,8 +145,9 @@ def _line(name: str, width: int, found: dict[str, Any]) -> str:
 
     # Adding 0 turns -0 into 0.
     similarity = round(found["random_weights_similarity"], 2) + 0.0
+    doubt = ", no better" if found["deletion"] >= found["deletion_random"] else ""
     return (
         f"{name:<{width}}  {found['class']} {percent(found['probability'])}  "
-        f"deletion {found['deletion']:.2f} (random order {found['deletion_random']:.2f})  "
+        f"deletion {found['deletion']:.2f} (random order {found['deletion_random']:.2f}{doubt})  "
         f"like random weights {similarity:.2f}  {found['out']}"
     )

@@ -91,6 +91,11 @@ def _export_model(path: Path, form: str, out: Path, console: Console) -> None:
     except ValueError as error:
         raise Failure(ExitCode.MODEL, f"error: {path}: {error}") from None
     write_seed_model(out, content)
+    if model.temperature != 1:
+        console.warn(
+            f"note: the format holds no temperature; without that of {model.temperature:.3f} the "
+            "probabilities are those of predict --no-temperature"
+        )
     if sorted(classes) != sorted(CLASSES):
         numbered = ", ".join(f"{k} {name}" for k, name in enumerate(classes[:10]))
         console.warn(f"note: the format holds no names; the outputs are {numbered}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ..data.picture_cache import take_rows
 from ..data.pictures import preprocessing_of
 from ..data.sources import open_source
 from ..data.split import stratified_split
+from ..inspection.divided import check_divided
+from ..inspection.findings import Report
 from ..losses import CrossEntropyLoss
 from ..runs import RunError, RunFolder
 from ..sequential import Sequential
@@ -39,11 +42,28 @@ class Job:
     test: Dataset | None
     model: Sequential
     photos: Photos | None = None
-    paths: dict[str, list[str]] = field(default_factory=dict)  # of photos, by part
+    names: dict[str, list[str]] = field(default_factory=dict)  # of the images, by part
 
     @property
     def steps_per_epoch(self) -> int:
         return -(-len(self.train.labels) // int(self.settings["batch_size"]))
+
+    @property
+    def paths(self) -> dict[str, list[str]]:
+        """The files of the images by part, where the data are photos."""
+        return self.names if self.photos is not None else {}
+
+    @cached_property
+    def findings(self) -> Report:
+        """What is wrong with the data, as far as it shows without opening a file again."""
+        parts = {"train": self.train, "val": self.validation, "test": self.test}
+        return check_divided(
+            self.name,
+            {name: part for name, part in parts.items() if part is not None},
+            {"val" if name == "validation" else name: found for name, found in self.names.items()},
+            self.photos is not None,
+            () if self.photos is None else self.photos.problems,
+        )
 
     def fit(self, run: RunFolder, more: Sequence[Callback], resume: bool) -> History:
         """Train, leaving all files of the training itself in the run folder."""
@@ -119,21 +139,23 @@ def divide(splits: Splits, settings: Mapping[str, Any]) -> Splits:
     )
 
 
-def paths_of(splits: Splits, settings: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The files of the validation and test images, where the data are photos."""
-    if splits.photos is None:
-        return {}
-    files = splits.photos.paths
+def names_of(splits: Splits, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What the images of each part are called: their files, or their places in the data."""
     # What is divided as the images are, but tells where in the data each one stood.
     positions = splits.train._replace(images=np.arange(len(splits.train.labels)))
     parts = divide(splits._replace(train=positions), settings)
     found = {}
-    for name in ("validation", "test"):
+    for name, short in (("train", "train"), ("validation", "val"), ("test", "test")):
         part = getattr(parts, name)
-        if getattr(splits, name) is not None:
-            found[name] = list(files[name])
-        elif part is not None:
-            found[name] = [files["train"][k] for k in part.images]
+        if part is None:
+            continue
+        own = name != "train" and getattr(splits, name) is not None
+        places = range(len(part.labels)) if own else part.images.tolist()
+        if splits.photos is None:
+            found[name] = [f"{short if own else 'train'}[{k}]" for k in places]
+        else:
+            files = splits.photos.paths[name if own else "train"]
+            found[name] = [files[k] for k in places]
     return found
 
 
@@ -198,7 +220,7 @@ def make_job(settings: dict[str, Any], splits: Splits, model: Sequential) -> Job
         )
     return Job(
         settings, parts.name, parts.train, parts.validation, parts.test, model, parts.photos,
-        paths_of(splits, settings),
+        names_of(splits, settings),
     )  # fmt: skip
 
 

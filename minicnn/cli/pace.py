@@ -1,6 +1,8 @@
 """How long the steps of a training take here, from a few real ones that leave no trace."""
 
+import itertools
 import time
+from statistics import median
 from typing import NamedTuple
 
 from ..layers import ShapeError
@@ -9,16 +11,30 @@ from ..training.callbacks import Callback, DivergedError
 from ..training.rehearsal import rehearsal
 from .job import Job, make_optimizer
 
-ENOUGH = 0.5  # seconds of steps, in which noise evens out
+ENOUGH = 1.0  # seconds of steps
 FEWEST, MOST = 4, 100  # steps; the first one also allocates, and is not counted
+PROBES = 5  # into which they are shared out
+EVALUATIONS = 3  # that are timed, after one that also allocates
 IMAGES = 128  # that are evaluated
 
 
 class Pace(NamedTuple):
-    """Seconds."""
+    """Seconds.
 
-    step: float  # of training on a full batch, with the gathering of its images
-    validation: float  # on the whole validation part
+    Attributes
+    ----------
+    step : float
+        Of training on a full batch, with the gathering of its images.
+    validation : float
+        On the whole validation part.
+    fastest, slowest : float
+        Of the probes, as multiples of what is given.
+    """
+
+    step: float
+    validation: float
+    fastest: float = 1.0
+    slowest: float = 1.0
 
 
 class Enough(Exception):
@@ -37,14 +53,21 @@ class Stopwatch(Callback):
         if steps >= MOST or (steps >= FEWEST and seconds > ENOUGH):
             raise Enough
 
-    def step_seconds(self) -> float:
-        """The mean of the steps, but for the first.
+    def probes(self) -> list[float]:
+        """The mean step of each of some stretches of time, without the first step.
 
-        Not the median, because where other programs want the processor as well, most of the time
-        goes into the few steps that were interrupted.
+        Stretches, because where other programs want the processor as well, most of the time goes
+        into the few steps that were interrupted, which a median of steps would leave out; and
+        several, because one that something else held up altogether should not decide.
         """
         first = 1 if len(self.times) > 2 else 0
-        return (self.times[-1] - self.times[first]) / (len(self.times) - 1 - first)
+        steps = len(self.times) - 1 - first
+        count = min(PROBES, steps)
+        ends = [first + steps * k // count for k in range(count + 1)]
+        return [
+            (self.times[end] - self.times[start]) / (end - start)
+            for start, end in itertools.pairwise(ends)
+        ]
 
 
 def measure(job: Job) -> Pace | None:
@@ -61,14 +84,18 @@ def measure(job: Job) -> Pace | None:
             pass
         except (DivergedError, ShapeError):
             return None
-        return Pace(watch.step_seconds(), _validation_seconds(job))
+        probes = watch.probes()
+        step = median(probes)
+        return Pace(step, _validation_seconds(job), min(probes) / step, max(probes) / step)
 
 
 def _validation_seconds(job: Job) -> float:
     images, labels = job.validation.images[:IMAGES], job.validation.labels[:IMAGES]
-    seconds = 0.0
-    for _ in range(2):  # the first time also allocates
+    times = []
+    for _ in range(1 + EVALUATIONS):
         start = time.perf_counter()
         job.model.evaluate(images, labels)
-        seconds = time.perf_counter() - start
-    return seconds * len(job.validation.labels) / len(labels)
+        times.append(time.perf_counter() - start)
+        if sum(times) > ENOUGH:
+            break
+    return median(times[1:] or times) * len(job.validation.labels) / len(labels)

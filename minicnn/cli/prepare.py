@@ -1,8 +1,11 @@
 """Between the settings and the first step: the learning rate, the cost, the time there is."""
 
 import csv
+import os
+import shlex
 import time
 
+from ..inspection.findings import KINDS
 from ..runs import RunFolder
 from ..training.callbacks import Callback, TimeBudget
 from ..training.lr_finder import lr_find
@@ -11,8 +14,10 @@ from .cost import Cost, cost_of
 from .failures import ExitCode, Failure
 from .job import Job, make_loss, make_optimizer
 from .pace import measure
+from .progress import Correction
 from .text import duration, plural
 
+LONG = 5000  # photos from which on comparing them takes so long that it is said
 PICTURES = 5.0  # seconds for what is imported before, and drawn and written afterwards
 
 
@@ -31,21 +36,45 @@ def prepare(
     Returns
     -------
     list of Callback
-        What keeps the budget, if there is one.
+        What keeps the budget, if there is one, and corrects the forecast.
     """
+    if run is None:
+        note_findings(job, console)
     settle_lr(job, console)
     minutes = job.settings["time_budget"]
     if console.quiet and minutes is None:
         return []  # nobody would see the cost
     cost = cost_of(job, measure(job))
     console.say(f"  cost    {cost.line()}")
+    callbacks: list[Callback] = []
+    if cost.seconds_per_epoch_low and cost.seconds_per_epoch_high and not console.shows_bars:
+        low, high = cost.seconds_per_epoch_low, cost.seconds_per_epoch_high
+        callbacks.append(Correction(console, low, high))  # where no bar tells the time left
     if minutes is None:
-        return []
+        return callbacks
     gone = time.perf_counter() - began + (0.0 if run is None else seconds_of(run))
     gone += cost.judging_seconds + PICTURES
     if run is None:
         check_budget(job, cost, 60 * minutes - gone, console)
-    return [TimeBudget(minutes, gone, cost.seconds_per_epoch or 0.0)]
+    return [*callbacks, TimeBudget(minutes, gone, cost.seconds_per_epoch or 0.0)]
+
+
+def note_findings(job: Job, console: Console) -> None:
+    """Say before the training what would make its figures untrue; the report has the rest."""
+    images = sum(map(len, job.names.values()))
+    if job.photos is not None and images >= LONG:
+        console.say(f"  check   looking for copies among {images:,} photos")
+    told = []
+    for kind in ("two_classes", "two_parts"):
+        if found := job.findings.of(kind):
+            items = [os.path.relpath(item, job.name) if job.photos else item
+                     for item in found[0].items[:2]]  # fmt: skip
+            count = plural(len(found), KINDS[kind].one, KINDS[kind].many)
+            told.append(f"{count} ({' = '.join(items)}{', …' if len(found) > 1 else ''})")
+    if told:
+        data = job.settings["data"]
+        check = "minicnn check" + (f" {shlex.quote(data)}" if data else "")
+        console.warn(f"note: {' and '.join(told)}; {check} shows what to look at")
 
 
 def settle_lr(job: Job, console: Console) -> None:

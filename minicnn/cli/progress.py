@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 from ..training.callbacks import Callback
 from ..training.history import is_lower_better
 from .console import Console, bar_size
-from .text import percent
+from .cost import SHORT
+from .text import duration, percent
 
 if TYPE_CHECKING:
     from ..training import Run
 
+FAR = 1.5  # times what was forecast from which on that is corrected
 BAR = "  {desc}  {rate_noinv_fmt}  ETA {remaining}  {bar}"  # the bar takes what is left
 
 
@@ -101,6 +103,35 @@ class Progress(Callback):
             return False
         self.best, self.best_epoch = row[self.monitor], row["epoch"]
         return True
+
+
+class Correction(Callback):
+    """After the first epoch, says so when it took far more or less time than was forecast.
+
+    Parameters
+    ----------
+    console : Console
+    low, high : float
+        Seconds an epoch, as forecast.
+    """
+
+    def __init__(self, console: Console, low: float, high: float):
+        self.console = console
+        self.low, self.high = low, high
+        self._said = False
+
+    def on_epoch_begin(self, run: "Run") -> None:
+        seconds = run.history[-1]["seconds"] if len(run.history) else None
+        if self._said or seconds is None:  # none yet, or those of an earlier process
+            return
+        self._said = True
+        rest = seconds * (run.plan.epochs - run.epoch + 1)
+        off = seconds > FAR * self.high or seconds * FAR < self.low
+        if off and max(rest, self.low * run.plan.epochs) > SHORT:
+            self.console.say(
+                f"  cost    the epoch took {duration(seconds)}, not as forecast: about "
+                f"{duration(rest)} for the rest"
+            )
 
 
 def _waited(run: "Run") -> str:

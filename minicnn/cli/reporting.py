@@ -82,6 +82,7 @@ def facts_of(
             (os.path.relpath(path, job.name), reason)
             for path, reason in (job.photos.problems if job.photos else ())
         ],
+        inspection=job.findings,
         mistakes=[album.show(k) for k in report.confident_mistakes(first)],
         hits=[album.show(k) for k in report.unsure_hits(first)],
         explained=album.explained(),

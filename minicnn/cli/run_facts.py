@@ -11,6 +11,8 @@ from ..runs import NUMBERED, RunError, RunFolder
 from .settings import FORMAT
 
 LARGEST_LOG = 1 << 24  # bytes of results.csv
+# Of summary.json: what not every run has.
+MAY_LACK = ("test_accuracy", "temperature", "calibration_error", "calibration_error_before")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class RunFacts:
         None when there is no model yet.
     epochs, best_epoch, val_accuracy, val_loss, test_accuracy
         The best epoch's; of an unfinished run those so far.
+    temperature, calibration_error, calibration_error_before
+        What the probabilities are divided by, and how far they are off (ECE) with it and without,
+        on the test part or else the validation part; None for an unfinished run.
     stopped : str or None
         Why the training ended before its last epoch.
     seconds : float
@@ -45,6 +50,9 @@ class RunFacts:
     val_accuracy: float | None
     val_loss: float | None
     test_accuracy: float | None
+    temperature: float | None
+    calibration_error: float | None
+    calibration_error_before: float | None
     stopped: str | None
     seconds: float
     started: str | None
@@ -98,18 +106,18 @@ def read_facts(run: RunFolder) -> RunFacts:
     """
     settings = _settings(run)
     rows = _rows(run)
-    best = max(rows, key=lambda row: row["val_accuracy"], default=None)
+    best = min(rows, key=lambda row: row["val_loss"], default=None)
     summary = run.read(run.summary) if run.complete else None
     figures: dict[str, Any] = {
         "epochs": len(rows),
         "best_epoch": None if best is None else int(best["epoch"]),
         "val_accuracy": None if best is None else best["val_accuracy"],
         "val_loss": None if best is None else best["val_loss"],
-        "test_accuracy": None,
+        **dict.fromkeys(MAY_LACK),
     }
     for name in figures:
         if summary is not None:
-            figures[name] = _number(run.summary, summary, name, name == "test_accuracy")
+            figures[name] = _number(run.summary, summary, name, name in MAY_LACK)
     parameters = None
     if run.model.exists() or run.complete:
         parameters = sum(p.size for p in load(run.model).parameters())

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import shutil
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .console import Console
@@ -10,8 +12,13 @@ from .failures import ExitCode, blaming, os_error_text
 if TYPE_CHECKING:
     from .run_facts import RunFacts
 
-RESULTS = ("val_accuracy", "test_accuracy", "val_loss", "best_epoch", "epochs", "parameters",
-           "seconds", "started", "stopped", "complete")  # fmt: skip
+RESULTS = ("val_accuracy", "test_accuracy", "val_loss", "temperature", "calibration_error",
+           "calibration_error_before", "best_epoch", "epochs", "parameters", "seconds", "started",
+           "stopped", "complete")  # fmt: skip
+SHARES = ("val_accuracy", "test_accuracy", "calibration_error", "calibration_error_before")
+LONGEST = 16  # letters of the data's name in the table
+# What the table loses first where the terminal is narrow.
+DISPENSABLE = ("started (UTC)", "time", "arch", "val loss", "epoch")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -78,21 +85,50 @@ def _best(facts: list["RunFacts"]) -> set[str]:
 
 
 def _table(facts: list["RunFacts"], best: set[str]) -> str:
+    columns: dict[str, list[str]] = {
+        "run": [os.path.basename(entry.run) for entry in facts],
+        "data": [_cut(os.path.basename(entry.data)) for entry in facts],
+        "arch": [_cut(os.path.basename(_shown(entry, "arch"))) for entry in facts],
+        "epoch": [f"{_shown(entry, 'best_epoch')}/{entry.epochs}" for entry in facts],
+    }
+    for head, name in (("val %", "val_accuracy"), ("test %", "test_accuracy"),
+                       ("val loss", "val_loss"), ("ECE %", "calibration_error"),
+                       ("T", "temperature")):  # fmt: skip
+        columns[head] = [_shown(entry, name).removesuffix(" %") for entry in facts]
+    columns["time"] = [_time(entry.seconds) for entry in facts]
+    columns["started (UTC)"] = [_shown(entry, "started")[5:] or "-" for entry in facts]
+    marks = [
+        "*best" if entry.run in best else "" if entry.complete else "not complete"
+        for entry in facts
+    ]
+    columns[""] = [mark.ljust(max(map(len, marks))) for mark in marks]
+    return _fitting(columns)
+
+
+def _fitting(columns: dict[str, list[str]]) -> str:
+    """The table; on a terminal without the columns for which there is no room."""
     from .text import table
 
-    names = ("run", "data", "arch", "parameters", "epochs", "best", "val_acc", "test_acc",
-             "val_loss", "seconds", "started (UTC)", "")  # fmt: skip
-    rows = [list(names)]
-    for entry in facts:
-        mark = "*best" if entry.run in best else "" if entry.complete else "not complete"
-        rows.append(
-            [
-                os.path.basename(entry.run), os.path.basename(entry.data), _shown(entry, "arch"),
-                *(_shown(entry, name) for name in ("parameters", "epochs", "best_epoch",
-                  "val_accuracy", "test_accuracy", "val_loss", "seconds", "started")), mark,
-            ]
-        )  # fmt: skip
-    return table(rows, left=3)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for name in (None, *DISPENSABLE):
+        columns = {head: cells for head, cells in columns.items() if head != name}
+        left = sum(head in columns for head in ("run", "data", "arch"))
+        text = table([list(columns), *zip(*columns.values(), strict=True)], left=left)
+        if not width or max(map(len, text.splitlines())) <= width:
+            break
+    return text
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def _time(seconds: float) -> str:
+    from .text import duration
+
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds else "-"
+    return duration(seconds)
 
 
 def _shown(entry: "RunFacts", name: str) -> str:
@@ -102,13 +138,13 @@ def _shown(entry: "RunFacts", name: str) -> str:
     value = getattr(entry, name) if name in RESULTS else entry.settings.get(name)
     if value is None:
         return "digits" if name == "data" else "-"
-    if name in ("val_accuracy", "test_accuracy"):
+    if name in SHARES:
         return percent(value)
     if name == "started":
         return str(value)[:16].replace("T", " ")
     if name == "complete":
         return "yes" if value else "no"
-    form = {"val_loss": ".4f", "seconds": ",.1f", "parameters": ","}
+    form = {"val_loss": ".4f", "temperature": ".2f", "seconds": ",.1f", "parameters": ","}
     return format(value, form.get(name, ""))
 
 

@@ -1,6 +1,7 @@
 """Data in arrays: digits, IDX files, NumPy archives."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,27 +21,35 @@ def check_arrays(splits: Splits) -> Report:
     samples: list[Sample] = []
     for name, part in parts.items():
         if part is not None:
-            numbers = np.bincount(part.labels, minlength=len(part.classes)).tolist()
-            report.counts[name] = dict(zip(part.classes, numbers, strict=True))
-            samples += _samples(name, part)
-            report.findings += _blank(name, part)
-    report.findings += find_copies(samples, ())
+            names = [f"{name}[{k}]" for k in range(len(part.labels))]
+            report.counts[name] = count_classes(part)
+            samples += samples_of(name, part, names)
+            report.findings += find_blank(name, part, names)
+    report.findings += find_copies(samples, {})
     report.findings += check_classes(report.counts)
     return report
 
 
-def _samples(name: str, part: Dataset) -> list[Sample]:
+def count_classes(part: Dataset) -> dict[str, int]:
+    """How many images of each class there are."""
+    numbers = np.bincount(part.labels, minlength=len(part.classes)).tolist()
+    return dict(zip(part.classes, numbers, strict=True))
+
+
+def samples_of(name: str, part: Dataset, names: Sequence[str]) -> list[Sample]:
+    """The images of one part by their pixels; `names` are what they are called."""
     samples = []
-    for k, (image, label) in enumerate(zip(part.images, part.labels.tolist(), strict=True)):
+    for image, label, called in zip(part.images, part.labels.tolist(), names, strict=True):
         digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-        samples.append(Sample(f"{name}[{k}]", name, part.classes[label], digest, digest))
+        samples.append(Sample(called, name, part.classes[label], called.encode(), digest))
     return samples
 
 
-def _blank(name: str, part: Dataset) -> list[Finding]:
-    flat = part.images.reshape(len(part.images), -1)
-    blank = np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist()
+def find_blank(name: str, part: Dataset, names: Sequence[str]) -> list[Finding]:
+    """The images of one part that are of one colour."""
+    planes = part.images.reshape(*part.images.shape[:2], -1)
+    blank = (planes.min(axis=2) == planes.max(axis=2)).all(axis=1)
     return [
-        Finding("blank", (f"{name}[{k}]",), "", (part.classes[part.labels[k]],), (name,))
-        for k in blank
+        Finding("blank", (names[k],), "", (part.classes[part.labels[k]],), (name,))
+        for k in np.flatnonzero(blank).tolist()
     ]

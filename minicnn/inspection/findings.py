@@ -1,5 +1,6 @@
 """What can be found, how serious it is, and what to do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -136,6 +137,8 @@ class Report:
     findings : list of Finding
     hidden, foreign : list of str
         Files that were passed over: hidden, or no picture by name and content.
+    skipped : sequence of str
+        Kinds that were not looked for.
     """
 
     data: str
@@ -144,6 +147,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    skipped: Sequence[str] = ()
 
     @property
     def total(self) -> int:
@@ -167,4 +171,5 @@ class Report:
             "summary": {kind: n for kind in KINDS if (n := len(self.of(kind)))},
             "findings": [finding.as_dict() for finding in ordered],
             "passed_over": {"hidden": self.hidden, "foreign": self.foreign},
+            "not_looked_for": list(self.skipped),
         }

@@ -21,11 +21,12 @@ WIDTH = 64 // BANDS
 CHUNK = 1 << 20  # pairs that are looked at together
 
 Codes = NDArray[np.uint64]
+Thumbnails = NDArray[np.uint8]
 Places = NDArray[np.int64]
 Pair = tuple[int, int]
 
 
-def alike(codes: Codes, thumbnails: NDArray[np.uint8]) -> list[Pair]:
+def alike(codes: Codes, thumbnails: Thumbnails) -> list[Pair]:
     """Pairs of positions whose pictures are alike, enough to connect all that belong together.
 
     Parameters
@@ -39,12 +40,46 @@ def alike(codes: Codes, thumbnails: NDArray[np.uint8]) -> list[Pair]:
     list of (int, int)
         Of three pictures that are alike, two pairs may stand for the third.
     """
-    if not len(codes):
-        return []
+    leaders, pairs = gather(codes, thumbnails)
+    return pairs + alike_leaders(leaders, codes, thumbnails)
+
+
+def alike_leaders(
+    leaders: Places,
+    codes: Codes,
+    thumbnails: Thumbnails,
+    views: Codes | None = None,
+    looks: Thumbnails | None = None,
+) -> list[Pair]:
+    """Pairs of leaders that are alike, or of which one is in another view as the other one is.
+
+    Parameters
+    ----------
+    leaders : (L,) int64
+        From `gather`: each of the others is alike to one of them.
+    codes, thumbnails : (N,) uint64, (N, P) uint8
+    views, looks : (N,) uint64, (N, P) uint8, optional
+        The same of another view, such as the mirrored pictures.
+    """
+    found: set[Pair] = set()
+    seen = thumbnails if looks is None else looks
+    for one, other in close_codes(codes[leaders], BITS, None if views is None else views[leaders]):
+        a, b = leaders[one], leaders[other]
+        same = correlation(seen[a], thumbnails[b]) >= ALIKE
+        low, high = np.minimum(a, b)[same], np.maximum(a, b)[same]
+        found.update(zip(low.tolist(), high.tolist(), strict=True))
+    return sorted(found)
+
+
+def gather(codes: Codes, thumbnails: Thumbnails) -> tuple[Places, list[Pair]]:
+    """Leaders for the pictures of each code, and pairs that connect them with the others.
+
+    Many pictures with one code would be many pairs if each were compared with each. Pictures
+    without contrast have no leader: nothing can be said of them.
+    """
     usable = np.flatnonzero(thumbnails.std(axis=1) >= CONTRAST)
     pairs: list[Pair] = []
     leaders: list[int] = []
-    # Many pictures with one code would be many pairs: they are gathered around leaders first.
     order = usable[np.argsort(codes[usable], kind="stable")]
     starts = np.flatnonzero(np.diff(codes[order])) + 1
     for group in np.split(order, starts):
@@ -54,12 +89,7 @@ def alike(codes: Codes, thumbnails: NDArray[np.uint8]) -> list[Pair]:
             same = correlation(thumbnails[[first] * len(rest)], thumbnails[rest]) >= ALIKE
             pairs += [(first, int(k)) for k in rest[same]]
             group = rest[~same]
-    chosen = np.array(leaders, np.int64)
-    for one, other in close_codes(codes[chosen], BITS):
-        a, b = chosen[one], chosen[other]
-        same = correlation(thumbnails[a], thumbnails[b]) >= ALIKE
-        pairs += zip(a[same].tolist(), b[same].tolist(), strict=True)
-    return sorted(set(pairs))
+    return np.array(leaders, np.int64), pairs
 
 
 def correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -71,7 +101,9 @@ def correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float6
     return result
 
 
-def close_codes(codes: Codes, bits: int) -> Iterator[tuple[Places, Places]]:
+def close_codes(
+    codes: Codes, bits: int, wanted: Codes | None = None
+) -> Iterator[tuple[Places, Places]]:
     """All pairs of positions whose codes differ in at most `bits` places, in blocks.
 
     A pair may come more than once, with the smaller position first.
@@ -81,22 +113,32 @@ def close_codes(codes: Codes, bits: int) -> Iterator[tuple[Places, Places]]:
     codes : (N,) uint64
     bits : int
         At most 4 * 3 - 1: each band is searched up to bits // 4 places.
+    wanted : (N,) uint64, optional
+        Other codes of the same pictures: pairs are then of a code in `wanted` and one in `codes`,
+        at two positions in any order.
     """
     masks = _masks(bits // BANDS)
+    sought = codes if wanted is None else wanted
     for band in range(BANDS):
-        keys = (codes >> np.uint64(WIDTH * band) & np.uint64((1 << WIDTH) - 1)).astype(np.int64)
+        keys = _band(codes, band)
         order = np.argsort(keys, kind="stable")
         starts = np.zeros((1 << WIDTH) + 1, np.int64)
         np.cumsum(np.bincount(keys, minlength=1 << WIDTH), out=starts[1:])
+        asked = _band(sought, band)
         for mask in masks:
-            wanted = keys ^ mask
-            first, count = starts[wanted], starts[wanted + 1] - starts[wanted]
+            key = asked ^ mask
+            first, count = starts[key], starts[key + 1] - starts[key]
             for one, place in _ranges(first, count):
                 other = order[place]
-                near = np.bitwise_count(codes[one] ^ codes[other]) <= bits
-                near &= one < other
+                near = np.bitwise_count(sought[one] ^ codes[other]) <= bits
+                near &= one < other if wanted is None else one != other
                 if near.any():
                     yield one[near], other[near]
+
+
+def _band(codes: Codes, band: int) -> Places:
+    """WIDTH bits of each code."""
+    return (codes >> np.uint64(WIDTH * band) & np.uint64((1 << WIDTH) - 1)).astype(np.int64)
 
 
 def _masks(places: int) -> list[int]:

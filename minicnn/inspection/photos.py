@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,10 @@ from ..data.folders import Listing, find_parts, is_picture_name, list_classes
 from ..data.pictures import quiet_pillow, whole_picture
 from ..threads import get_num_threads
 from .classes import check_classes
-from .copies import Sample, find_copies
+from .copies import ALIKE, CUT, MIRRORED, Sample, find_copies
 from .findings import Finding, Report
-from .fingerprint import Fingerprint, fingerprint
-from .neighbours import alike
+from .fingerprint import MIDDLES, Fingerprint, View, fingerprint
+from .neighbours import alike_leaders, gather
 
 SMALL = 32  # pixels of the shorter side below which a photo is very small
 LONG = 4  # times the shorter side from which on a photo is very long
@@ -70,7 +70,7 @@ def check_photos(root: str, progress: Progress | None = None) -> Report:
         for path, label in zip(listing.files, listing.labels, strict=True)
     ]
     samples, prints = _look_at_all(files, report, progress)
-    report.findings += find_copies(samples, _alike(prints))
+    report.findings += find_copies(samples, links_of(prints))
     for part, listing in listings.items():
         _pass_over(listing, report)
         report.counts[part] = dict.fromkeys(listing.classes, 0)
@@ -119,13 +119,12 @@ def _oddities(path: str, part: str, label: str, photo: Photo) -> list[Finding]:
     short, long = sorted(photo.size)
     ending = os.path.splitext(path)[1].lower()
     shape = f"{photo.size[0]}×{photo.size[1]}"
-    thumbnail = photo.print.thumbnail
     found = {
         "misnamed": f"is a {photo.format} file"
         if ending not in ENDINGS.get(photo.format, ()) else "",
         "very_small": shape if short < SMALL else "",
         "very_long": shape if long > LONG * short else "",
-        "blank": "one colour" if int(thumbnail.max()) - int(thumbnail.min()) <= FLAT else "",
+        "blank": "one colour" if is_flat(photo.print) else "",
     }  # fmt: skip
     return [
         Finding(kind, (path,), detail, (label,), (part,))
@@ -134,15 +133,38 @@ def _oddities(path: str, part: str, label: str, photo: Photo) -> list[Finding]:
     ]
 
 
-def _alike(prints: list[Fingerprint]) -> list[tuple[int, int]]:
-    """Positions of pictures that are alike but for their pixels."""
+def is_flat(one: Fingerprint) -> bool:
+    """Whether a picture is of one colour, or as good as that."""
+    low, high = int(one.whole.thumbnail.min()), int(one.whole.thumbnail.max())
+    return high - low <= FLAT
+
+
+def links_of(prints: list[Fingerprint]) -> dict[str, list[tuple[int, int]]]:
+    """Positions of pictures that are alike but for their pixels, by how they are alike."""
     first: dict[bytes, int] = {}
     for k, one in enumerate(prints):
         first.setdefault(one.pixels, k)
     chosen = list(first.values())
-    codes = np.array([prints[k].code for k in chosen], np.uint64)
-    pairs = alike(codes, np.array([prints[k].thumbnail for k in chosen], np.uint8))
-    return [(chosen[a], chosen[b]) for a, b in pairs]
+
+    def arrays(views: list[View]) -> tuple[Any, Any]:
+        codes = np.array([view.code for view in views], np.uint64)
+        return codes, np.array([view.thumbnail for view in views], np.uint8)
+
+    def named(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [(chosen[a], chosen[b]) for a, b in pairs]
+
+    if not chosen:
+        return {}
+    whole = arrays([prints[k].whole for k in chosen])
+    leaders, pairs = gather(*whole)
+    links = {ALIKE: named(pairs + alike_leaders(leaders, *whole))}
+    mirrored = arrays([prints[k].mirrored for k in chosen])
+    links[MIRRORED] = named(alike_leaders(leaders, *whole, *mirrored))
+    links[CUT] = []
+    for m in range(len(MIDDLES)):
+        middle = arrays([prints[k].middles[m] for k in chosen])
+        links[CUT] += named(alike_leaders(leaders, *whole, *middle))
+    return links
 
 
 def _pass_over(listing: Listing, report: Report) -> None:

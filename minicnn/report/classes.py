@@ -5,6 +5,7 @@ import numpy as np
 from ..metrics import per_class
 from .confusion import confusion
 from .facts import Facts
+from .findings import found_in_data
 from .markup import Content, Markup, name, percent, plural, table, tag
 
 MANY = 25  # classes from which on a table gets a box of limited height
@@ -60,6 +61,7 @@ def data_section(facts: Facts) -> list[Content]:
         table(["class", *parts, "all"], rows, tall=len(rows) > MANY, total=True),
         [tag("p", note, class_="note") for note in notes],
         _left_out(facts),
+        found_in_data(facts),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inspection.findings import Report
 from ..metrics import confusion_matrix, wilson_interval
 from .pictures import Picture
 
@@ -111,6 +112,8 @@ class Facts:
     notes : sequence of str
         About the data.
     left_out : sequence of (path, reason)
+    inspection : Report or None
+        What is wrong with the data.
     mistakes, hits, explained : sequences of Shown
     settings, environment : dicts
     command : sequence of str
@@ -133,6 +136,7 @@ class Facts:
     ended: str | None = None
     notes: Sequence[str] = ()
     left_out: Sequence[tuple[str, str]] = ()
+    inspection: Report | None = None
     mistakes: Sequence[Shown] = ()
     hits: Sequence[Shown] = ()
     explained: Sequence[Shown] = ()

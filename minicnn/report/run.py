@@ -104,7 +104,7 @@ def curves_section(facts: Facts) -> list[Content]:
         tag("p", "One point an epoch. The training curve is measured while the weights still "
             "change, the validation curve on images that are not learned from. Where the two "
             "part and validation gets worse, the model learns by heart. The weights of epoch "
-            f"{facts.best_epoch}, the best by validation accuracy, were kept.", class_="note"),
+            f"{facts.best_epoch}, with the lowest validation loss, were kept.", class_="note"),
         curves(facts.history, facts.best_epoch),
         tag("details", tag("summary", "All epochs as a table"),
             table(head, rows, tall=len(rows) > 20)),

@@ -59,6 +59,10 @@ tr.sum { border-top: 2px solid var(--faint); }
 .bar i { display: block; height: 100%; background: var(--a); border-radius: 1px; }
 .words td:last-child { white-space: pre-wrap; min-width: 12rem; }
 
+.found { margin: 1.1rem 0 .2rem; }
+ul { margin: 0 0 .2rem; padding-left: 1.2rem; }
+li small { color: var(--faint); font-size: .86rem; }
+
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18.5rem, 100%), 1fr));
   gap: 1.2rem 1.8rem; margin-top: .9rem; }
 figure { margin: 0; }
@@ -121,6 +125,7 @@ summary { cursor: pointer; font-size: .92rem; color: var(--a); margin: .8rem 0; 
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr));
   gap: 0 2.5rem; align-items: start; }
 .two > * { min-width: 0; }
+.two th { overflow-wrap: break-word; } .two thead th { white-space: normal; }
 footer { color: var(--faint); font-size: .82rem; margin-top: 2.5rem; }
 @media (max-width: 30rem) {
   main { padding: 1.4rem 1rem 3rem; }

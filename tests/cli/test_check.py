@@ -94,6 +94,20 @@ def test_copies_of_every_kind_are_found(photos, command):
     }  # fmt: skip
 
 
+def test_mirrored_and_cut_copies_are_found_and_told_apart(photos, command):
+    scene(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(photos / "cat/flipped.jpg", quality=80)
+    large = scene(1002).resize((400, 300), Image.Resampling.BICUBIC)
+    large.crop((30, 22, 370, 278)).save(photos / "dog/cut.jpg")
+    flipped = scene(1003).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    flipped.save(photos / "cat/dog 3 flipped.png")  # in another class: no finding
+    assert found(command, photos) == {
+        "near_duplicate": [
+            (["cat/01.png", "cat/flipped.jpg"], "almost the same picture, mirrored"),
+            (["dog/02.png", "dog/cut.jpg"], "almost the same picture, with its edges cut off"),
+        ]
+    }
+
+
 def test_picture_in_two_parts_is_a_leak(photos, command, tmp_path):
     for part, first in (("train", 0), ("val", 100), ("test", 200)):
         save_scenes(Path("divided", part), first=first)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import minicnn as mc
+from minicnn.cli.explain import _line
 from minicnn.explain import grad_cam
 
 from .conftest import only_object
@@ -41,6 +42,13 @@ def test_explain_writes_a_png_for_each_picture_and_prints_a_line(model, command)
     for name in ("a", "b"):
         with Image.open(f"explain/{name}.gradcam.png") as image:
             assert (image.format, image.size) == ("PNG", (896, 448))
+
+
+@pytest.mark.parametrize(("area", "said"), [(0.2, False), (0.5, True), (0.7, True)])
+def test_explain_says_when_deleting_the_places_does_no_more_than_chance(area, said):
+    found = {"class": "a", "probability": 0.9, "deletion": area, "deletion_random": 0.5,
+             "random_weights_similarity": 0.0, "out": "x.png"}  # fmt: skip
+    assert ("no better" in _line("x", 1, found)) is said
 
 
 def test_explain_json_agrees_with_grad_cam(model, command):

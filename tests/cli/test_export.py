@@ -79,3 +79,12 @@ def test_export_to_seed_tells_the_outputs_of_other_names(data, command):
     code, out, err = command("export", "a.safetensors", "--to", "seed")
     assert code == 0 and out.startswith("a.model  ")
     assert err == "minicnn: note: the format holds no names; the outputs are 0 cat, 1 owl\n"
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_export_to_seed_says_that_the_temperature_is_left_out(data, command, temperature):
+    model = models.make("seed", (3, 224, 224), 3)
+    model.classes, model.temperature = ["bird", "dog", "panda"], temperature
+    model.save("a.safetensors")
+    code, _, err = command("export", "a.safetensors", "--to", "seed")
+    assert code == 0 and ("holds no temperature" in err) == (temperature != 1)

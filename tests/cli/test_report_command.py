@@ -66,6 +66,51 @@ def test_report_of_photos_names_files_and_shows_where_the_model_looks(photo_run)
     assert page.count("<img ") >= 4 and "Grad-CAM of " in page
 
 
+def test_report_and_data_json_tell_what_is_wrong_with_the_data(photo_run, command):
+    text = shown(photo_run)
+    assert "What is wrong with them" in text and "picture is in two classes" in text
+    told = text.split("What is wrong with them")[1]
+    assert all(name in told for name in ("blue/from green.png", "green/00.png", " = "))
+    assert "the same pixels" in told
+    assert "minicnn check" in text
+    kept = json.loads((photo_run / "data.json").read_text())
+    assert kept["summary"]["two_classes"] == 1 and kept["images"] == 39
+    (finding,) = (f for f in kept["findings"] if f["kind"] == "two_classes")
+    assert {"photos/blue/from green.png", "photos/red/from green.png"} < set(finding["items"])
+    assert "near_duplicate" in kept["not_looked_for"]  # pictures of 16 pixels say too little
+
+
+def test_training_notes_copies_that_make_its_figures_untrue(photo_run, command):
+    code, _, err = command("train", "photos", "--arch", "cnn-s", *PHOTOS)
+    assert code == 0 and "1 picture is in two classes (" in err and "from green.png" in err
+    assert "minicnn check" in err
+    for name in ("red/from green.png", "blue/from green.png", "red/odd name & more.png"):
+        Path("photos", name).unlink()
+    assert command("train", "photos", "--arch", "cnn-s", *PHOTOS)[2] == ""
+    assert "in two classes" not in shown(Path("runs/train-003"))
+
+
+@pytest.mark.parametrize(("long", "said"), [(39, True), (40, False)])
+def test_training_says_that_it_looks_for_copies_where_that_takes_long(
+    photo_run, command, monkeypatch, long, said
+):
+    monkeypatch.setattr("minicnn.cli.prepare.LONG", long)
+    err = command("train", "photos", "--arch", "cnn-s", *PHOTOS[:-1])[2]
+    assert ("  check   looking for copies among 39 photos\n" in err) is said
+
+
+def test_copies_in_arrays_are_told_by_their_places(data, command):
+    x, y = blocks()
+    x[6] = x[3] = x[0]  # of the same class, whichever part they come into
+    x[5] = x[4]  # of another class
+    np.savez("copies.npz", x=x, y=y)
+    err = command("train", "copies.npz", *FAST, "--quiet")[2]
+    assert "1 picture is in two classes (" in err and "minicnn check" in err
+    findings = json.loads(Path("runs/train-001/data.json").read_text())["findings"]
+    assert {"train[4]", "train[5]"} in [set(f["items"]) for f in findings]
+    assert {"train[0]", "train[3]", "train[6]"} in [set(f["items"]) for f in findings]
+
+
 def test_report_pairs_each_photo_with_its_own_file(photo_run, command, monkeypatch):
     paths = []
     monkeypatch.setattr(reporting.report, "thumbnail", lambda path, _: paths.append(path))
@@ -92,7 +137,9 @@ def test_report_of_photos_that_are_split_by_folders_is_about_the_test_part(
     assert command("train", "photos", "--arch", "mlp", *PHOTOS)[0] == 0
     text = shown(Path("runs/train-001"))
     assert "of 12 test images" in text and "accuracy, validation" in text
-    assert "test/" in text and "val/" not in text.replace("a val/", "")
+    shown_pictures, _, found = text.partition("What is wrong with them")
+    assert "test/" in shown_pictures and "val/" not in shown_pictures
+    assert "pictures are in two parts" in found and "training and validation and test" in found
 
 
 def test_stopped_training_leaves_a_report_on_its_best_epoch(data, command, monkeypatch):

@@ -1,5 +1,6 @@
 """`minicnn runs`: the table, two runs side by side, and what is damaged."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -28,7 +29,7 @@ def set_accuracy(run, accuracy, loss=1.0):
 
 def rows_of(out):
     head, *rows = out.splitlines()
-    assert head.startswith("run ") and "val_acc  test_acc  val_loss" in head
+    assert head.startswith("run ") and "val %  test %  val loss  ECE %" in head
     return rows
 
 
@@ -40,7 +41,8 @@ def test_runs_are_sorted_by_data_and_accuracy_and_the_best_is_marked(runs, comma
     rows = rows_of(out)
     assert [row.split()[0] for row in rows] == ["train-002", "train-001", "train-003"]
     assert [row.endswith("*best") for row in rows] == [True, False, False]  # alone is not best
-    assert rows[0].split()[1:5] == ["data.npz", "mlp", "5,123", "3"] and " 75.00 % " in rows[0]
+    assert rows[0].split()[1:3] == ["data.npz", "mlp"] and rows[0].split()[3].endswith("/3")
+    assert " 75.00 " in rows[0]
 
 
 def test_runs_of_equal_accuracy_are_sorted_by_their_loss(runs, command):
@@ -56,22 +58,61 @@ def test_runs_as_json_have_figures_and_settings(runs, command):
     by_name = {entry["run"]: entry for entry in found["runs"]}
     second = by_name["runs/train-002"]
     summary = json.loads((runs / "train-002/summary.json").read_text())
-    compared = [name for name in summary if not name.startswith(("calibration", "temperature"))]
-    assert {name: second[name] for name in compared} == {name: summary[name] for name in compared}
-    assert len(compared) == 6
+    assert {name: second[name] for name in summary} == summary
+    assert {"temperature", "calibration_error", "calibration_error_before"} < summary.keys()
     assert second["settings"]["optimizer"] == "sgd" and second["parameters"] == 5123
     assert second["complete"] is True and second["seconds"] > 0 and second["started"][:2] == "20"
     assert sum(entry["best"] for entry in found["runs"]) == 1
 
 
 def test_unfinished_run_shows_what_it_has_so_far_and_is_not_best(runs, command):
+    shutil.copytree(runs / "train-002", runs / "train-004")
     (runs / "train-001/summary.json").unlink()
     set_accuracy(runs / "train-002", 0.1)
     rows = {row.split()[0]: row for row in rows_of(command("runs")[1])}
     assert rows["train-001"].endswith("not complete")
+    assert rows["train-001"].index("not complete") == rows["train-004"].index("*best")
     entries = only_object(command("runs", "--json")[1])["runs"]
     (entry,) = (entry for entry in entries if entry["run"] == "runs/train-001")
     assert entry["epochs"] == 2 and 0 <= entry["val_accuracy"] <= 1 and not entry["best"]
+    log = (runs / "train-001/results.csv").read_text().splitlines()
+    losses = [float(row["val_loss"]) for row in csv.DictReader(log)]
+    assert entry["val_loss"] == min(losses)  # as the weights that are kept
+
+
+def test_table_shows_temperature_and_calibration_error(runs, command):
+    summary = json.loads((runs / "train-002/summary.json").read_text())
+    summary |= {"temperature": 1.6543, "calibration_error": 0.0321}
+    (runs / "train-002/summary.json").write_text(json.dumps(summary))
+    (row,) = rows_of(command("runs", runs / "train-002")[1])
+    assert " 3.21  1.65 " in row
+    side = command("runs", runs / "train-001", runs / "train-002")[1]
+    for name in ("temperature", "calibration_error", "calibration_error_before"):
+        assert f"\n{name}  " in side
+    assert " 3.21 %\n" in side
+
+
+def test_run_of_before_calibration_is_shown_without_it(runs, command):
+    summary = json.loads((runs / "train-002/summary.json").read_text())
+    old = {k: v for k, v in summary.items() if not k.startswith(("calibration", "temperature"))}
+    (runs / "train-002/summary.json").write_text(json.dumps(old))
+    (row,) = rows_of(command("runs", runs / "train-002")[1])
+    assert " -  - " in row
+    (entry,) = only_object(command("runs", runs / "train-002", "--json")[1])["runs"]
+    assert entry["temperature"] is None and entry["calibration_error"] is None
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 200])
+def test_table_fits_a_terminal(runs, command, monkeypatch, width):
+    shutil.move(runs / "train-003", runs / "a-run-with-a-name")
+    whole = rows_of(command("runs")[1])
+    assert max(map(len, whole)) <= 110
+    monkeypatch.setattr("minicnn.cli.runs.sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = command("runs")[1].splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].startswith("run ") and "val %  test %" in lines[0] and "ECE %" in lines[0]
+    assert ("started" in lines[0]) == (width == 200 or width >= max(map(len, whole)))
 
 
 def test_one_run_and_a_folder_given_by_name(runs, command):

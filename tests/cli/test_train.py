@@ -14,7 +14,7 @@ from minicnn.engine import isa
 from .conftest import FAST, blocks, only_object
 
 FILES = {
-    "args.json", "classes.json", "confusion_matrix.png", "curves.png", "env.json",
+    "args.json", "classes.json", "confusion_matrix.png", "curves.png", "data.json", "env.json",
     "last.safetensors", "model.safetensors", "report.html", "results.csv", "summary.json",
 }  # fmt: skip
 

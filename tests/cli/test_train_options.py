@@ -14,8 +14,9 @@ from data.photos import make_photos
 
 import minicnn as mc
 from minicnn import checkpoint
-from minicnn.cli.pace import Pace
+from minicnn.cli.pace import Pace, Stopwatch
 from minicnn.cli.prepare import seconds_of
+from minicnn.cli.progress import Correction
 from minicnn.cli.text import duration
 from minicnn.runs import RunFolder
 
@@ -141,11 +142,74 @@ def test_cost_is_measured_by_steps_that_leave_no_trace(data, command, real_pace)
     code, _, err = command(*words)  # with dropout and batch normalisation
     assert code == 0
     (line,) = [line for line in err.splitlines() if line.startswith("  cost ")]
-    assert re.search(r"multiply-adds an image  \S+ .B  about \S+ s an epoch, \S+ s in all", line)
+    time = r"(about \S+ s|\S+ s to \S+ s) an epoch, \S+ s (to \S+ s )?in all"
+    assert re.search(rf"multiply-adds an image  \S+ .B  {time}", line)
     command(*words, "--quiet")  # nobody sees the cost, so it is not measured
     for name in ("model.safetensors", "last.safetensors", "summary.json"):
         first, second = (Path(f"runs/train-00{i}", name).read_bytes() for i in (1, 2))
         assert first == second, name
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([9, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1]),  # the first one also allocates
+        ([9, 1, 1, 1, 1, 20], [1, 1, 1, 1, 20]),
+        ([9, 2, 2, 2, 10, 2, 2, 2, 2, 2, 2], [2, 6, 2, 2, 2]),
+        ([9, 3, 4], [3, 4]),
+        ([5], [5]),
+    ],
+)
+def test_pace_is_measured_in_stretches_of_steps(steps, expected):
+    watch = Stopwatch()
+    watch.times = list(itertools.accumulate(steps, initial=100.0))
+    assert watch.probes() == pytest.approx(expected)
+
+
+def test_one_stretch_that_was_held_up_widens_the_forecast_but_does_not_move_it(
+    data, command, monkeypatch, real_pace
+):
+    monkeypatch.setattr(Stopwatch, "probes", lambda watch: [0.5, 0.5, 0.5, 0.5, 4.0])
+    code, out, _ = command("train", data, *FAST, "--dry-run", "--json")
+    cost = only_object(out)["cost"]
+    assert code == 0
+    assert cost["seconds_per_step"] == 0.5 and cost["seconds_per_epoch"] == pytest.approx(1.5, 0.1)
+    assert cost["seconds_per_epoch_high"] == pytest.approx(8 * cost["seconds_per_epoch_low"])
+    _, out, _ = command("train", data, *FAST, "--dry-run")
+    assert re.search(r"1\.5 s to 12 s an epoch, 3 s to 24 s in all \(other programs", out)
+
+
+@pytest.mark.parametrize(
+    ("pace", "said"),
+    [
+        (Pace(50.0, 0.0), "not as forecast: about "),  # far slower than it turns out to be
+        (Pace(1e-4, 0.0, 0.5, 2.0), None),  # far faster, but over in a second
+    ],
+)
+def test_forecast_that_was_far_off_is_corrected_after_the_first_epoch(
+    data, command, monkeypatch, pace, said
+):
+    monkeypatch.setattr("minicnn.cli.prepare.measure", lambda job: pace)
+    code, _, err = command("train", data, "--arch", "mlp", "--epochs", "4")
+    lines = err.splitlines()
+    found = [k for k, line in enumerate(lines) if "not as forecast" in line]
+    assert code == 0 and len(found) == (said is not None)
+    if found:
+        assert "epoch 1/4" in lines[found[0] - 1] and "epoch 2/4" in lines[found[0] + 1]
+
+
+def test_forecast_that_holds_is_not_corrected():
+    said = []
+    console = SimpleNamespace(say=said.append)
+    for seconds in (60.0, 140.0, 160.0):
+        rows = SimpleNamespace(history=[{"seconds": seconds}], epoch=2,
+                               plan=SimpleNamespace(epochs=5))  # fmt: skip
+        once = Correction(console, 80.0, 100.0)
+        once.on_epoch_begin(rows)
+        once.on_epoch_begin(rows)
+    assert said == [
+        "  cost    the epoch took 2.7 min, not as forecast: about 10.7 min for the rest"
+    ]
 
 
 def test_cost_of_data_that_cannot_be_trained_on_leaves_the_error_to_the_training(

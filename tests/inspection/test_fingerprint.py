@@ -31,9 +31,13 @@ CHANGES = {
 }
 
 
-def is_alike(one, other):
+def looks_like(one, other):
     near = (one.code ^ other.code).bit_count() <= BITS
     return near and correlation(one.thumbnail[None], other.thumbnail[None])[0] >= ALIKE
+
+
+def is_alike(one, other):
+    return looks_like(one.whole, other.whole)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -43,15 +47,36 @@ def test_picture_saved_differently_is_alike_but_has_other_pixels(change):
         assert is_alike(one, other) and one.pixels != other.pixels
 
 
-def test_other_pictures_are_not_alike():
+def test_other_pictures_are_not_alike_in_any_view():
     prints = [fingerprint(scene(seed)) for seed in range(40)]
-    assert not any(is_alike(a, b) for k, a in enumerate(prints) for b in prints[:k])
+    for k, one in enumerate(prints):
+        for other in prints[:k] + prints[k + 1 :]:
+            views = (one.whole, one.mirrored, *one.middles)
+            assert not any(looks_like(view, other.whole) for view in views)
+
+
+def test_mirror_image_looks_like_the_mirrored_view():
+    for seed in range(SCENES):
+        flipped = fingerprint(scene(seed).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+        assert looks_like(fingerprint(scene(seed)).mirrored, flipped.whole)
+        assert not is_alike(fingerprint(scene(seed)), flipped)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.2])
+def test_middle_of_a_picture_looks_like_one_of_its_middles(share):
+    for seed in range(SCENES):
+        large = scene(seed).resize((400, 300), Image.Resampling.BICUBIC)
+        edges = [round(side * share / 2) for side in large.size]
+        cut = large.crop((*edges, large.width - edges[0], large.height - edges[1]))
+        views = fingerprint(large).middles
+        assert any(looks_like(view, fingerprint(cut).whole) for view in views)
 
 
 def test_same_pixels_give_the_same_digest_and_another_pixel_another():
     picture = scene(1)
     again = fingerprint(picture.copy())
-    assert again.pixels == fingerprint(picture).pixels and again.code == fingerprint(picture).code
+    assert again.pixels == fingerprint(picture).pixels
+    assert again.whole.code == fingerprint(picture).whole.code
     red, green, blue = picture.getpixel((3, 3))
     picture.putpixel((3, 3), (red, green, blue ^ 1))
     assert fingerprint(picture).pixels != again.pixels
@@ -71,7 +96,7 @@ def test_code_is_the_signs_of_the_slow_waves():
 
 
 def test_code_has_as_many_ones_as_zeros():
-    assert {fingerprint(scene(seed)).code.bit_count() for seed in range(20)} == {32}
+    assert {fingerprint(scene(seed)).whole.code.bit_count() for seed in range(20)} == {32}
 
 
 def test_code_does_not_change_with_brightness_and_contrast():

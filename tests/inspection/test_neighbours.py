@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.inspection import neighbours
-from minicnn.inspection.neighbours import alike, close_codes, correlation
+from minicnn.inspection.neighbours import alike, alike_leaders, close_codes, correlation, gather
 
 
 def brute_force(codes, bits):
@@ -50,6 +50,20 @@ def test_close_codes_with_differences_shared_out_as_badly_as_can_be():
     assert found(np.array([code, flipped(code, [*worst, 50])]), 10) == set()
 
 
+@pytest.mark.parametrize("bits", [0, 10])
+def test_close_codes_of_other_views_are_those_that_comparing_all_finds(bits):
+    rng = np.random.default_rng(bits)
+    codes = rng.integers(0, 2**64, 80, dtype=np.uint64)
+    order = rng.permutation(80)
+    views = np.array([flipped(codes[order[k]], rng.permutation(64)[: k % 14]) for k in range(80)])
+    different = np.bitwise_count(views[:, None] ^ codes)
+    one, other = np.nonzero(different <= bits)
+    expected = {(a, b) for a, b in zip(one.tolist(), other.tolist(), strict=True) if a != b}
+    pairs = close_codes(codes, bits, views)
+    got = {p for one, other in pairs for p in zip(one.tolist(), other.tolist(), strict=True)}
+    assert got == expected and len(expected) > 4
+
+
 def test_close_codes_of_none_are_none():
     assert found(np.empty(0, np.uint64), 10) == set()
 
@@ -81,6 +95,18 @@ def test_alike_needs_close_codes_and_like_thumbnails():
     expected = {frozenset(k) for k in ({0, 1}, {2}, {3}, {4}, {5})}
     pairs = alike(codes, thumbnails)
     assert groups(pairs, 6) == expected and pairs == [(0, 1)]
+
+
+def test_leaders_are_compared_in_another_view():
+    rng = np.random.default_rng(5)
+    thumbnails = rng.integers(0, 256, (5, 256), dtype=np.uint8)
+    codes = rng.integers(0, 2**64, 5, dtype=np.uint64)
+    views, looks = codes.copy(), thumbnails.copy()  # symmetric: alike to themselves, no pair
+    codes[3], thumbnails[3] = flipped(views[1], range(4)), looks[1]
+    views[4] = codes[0]  # close code, other look
+    leaders, pairs = gather(codes, thumbnails)
+    assert pairs == [] and leaders.tolist() == np.argsort(codes).tolist()
+    assert alike_leaders(leaders, codes, thumbnails, views, looks) == [(1, 3)]
 
 
 def test_many_with_one_code_are_connected_with_few_pairs():

@@ -8,7 +8,7 @@ import pytest
 from minicnn.data.dataset import Dataset, Splits
 from minicnn.inspection.arrays import check_arrays
 from minicnn.inspection.classes import check_classes
-from minicnn.inspection.copies import Sample, find_copies
+from minicnn.inspection.copies import ALIKE, CUT, MIRRORED, Sample, find_copies
 from minicnn.inspection.findings import KINDS, Finding, Report
 
 
@@ -30,21 +30,41 @@ def sample(name, part="train", label="a", content=None, pixels=None):
 )  # fmt: skip
 def test_copies_are_judged_by_where_they_are(second, kinds, detail):
     samples = [sample("x"), sample("1", content="1", pixels="p"), sample("2", **second)]
-    findings = find_copies(samples, ())
+    findings = find_copies(samples, {})
     assert [finding.kind for finding in findings] == kinds
     assert all(f.items == ("1", "2") and f.detail == detail for f in findings)
 
 
 def test_alike_pictures_join_exact_copies_in_one_group():
     samples = [sample("a"), sample("b", pixels="p"), sample("c", pixels="p"), sample("d")]
-    (finding,) = find_copies(samples, [(1, 3), (0, 1)])
+    (finding,) = find_copies(samples, {ALIKE: [(1, 3), (0, 1)]})
     assert finding == Finding("near_duplicate", ("a", "b", "c", "d"), "almost the same picture",
                               ("a",), ("train",))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("links", "detail"),
+    [
+        ({MIRRORED: [(0, 1)]}, "almost the same picture, mirrored"),
+        ({CUT: [(0, 1)]}, "almost the same picture, with its edges cut off"),
+        ({ALIKE: [(0, 1)], CUT: [(0, 1)]}, "almost the same picture"),  # the first that holds
+        ({MIRRORED: [(0, 1)], CUT: [(1, 2)]}, "almost the same picture"),  # some of each
+    ],
+)
+def test_ways_of_being_alike_are_told(links, detail):
+    (finding,) = find_copies([sample(name) for name in "abc"], links)
+    assert (finding.kind, finding.detail) == ("near_duplicate", detail)
+
+
+def test_mirror_images_leak_but_are_no_copies_in_two_classes():
+    samples = [sample("a"), sample("b", label="b"), sample("c", part="val")]
+    (finding,) = find_copies(samples, {MIRRORED: [(0, 1), (0, 2)]})
+    assert (finding.kind, finding.items) == ("two_parts", ("a", "c"))
+
+
 def test_a_long_chain_of_pairs_is_one_group():
     samples = [sample(str(k)) for k in range(3000)]
-    (finding,) = find_copies(samples, [(k + 1, k) for k in range(2999)])
+    (finding,) = find_copies(samples, {ALIKE: [(k + 1, k) for k in range(2999)]})
     assert len(finding.items) == 3000
 
 
@@ -113,6 +133,6 @@ def test_report_as_json_has_every_key_and_is_in_the_order_of_kinds():
             {"kind": "blank", "severity": "warning", "items": ["y"], "detail": "", "classes": [],
              "parts": []},
         ],
-        "passed_over": {"hidden": [], "foreign": []},
+        "passed_over": {"hidden": [], "foreign": []}, "not_looked_for": [],
     }  # fmt: skip
     assert Report("d", "arrays").as_dict()["clean"] is True

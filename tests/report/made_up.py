@@ -4,6 +4,7 @@ import numpy as np
 
 from minicnn import report
 from minicnn.calibration import probabilities
+from minicnn.inspection.findings import Finding, Report
 
 NAMES = ("dog", "<b>cat</b> & co", "パンダ", "طائر", "<script>alert(1)</script>", "a" * 60)
 
@@ -43,6 +44,17 @@ def shown(answers, k, labels):
     )  # fmt: skip
 
 
+def findings():
+    long = f"/data/photos & more/dog/{'long_name_' * 6}.jpg"
+    found = Report("/data/photos & more", "photos")
+    found.findings = [
+        Finding("two_parts", (long, "/data/photos & more/b.jpg"), "the same file", (),
+                ("train", "test")),
+        *(Finding("blank", (f"/data/photos & more/<i>{k}</i>.png",)) for k in range(5)),
+    ]  # fmt: skip
+    return found
+
+
 def facts(classes=3, epochs=8, labels=None, **changes):
     labels, first = labels or names(classes), judged(classes, max(200, 4 * classes))
     pictures = {
@@ -56,6 +68,7 @@ def facts(classes=3, epochs=8, labels=None, **changes):
         "history": history(epochs), "best_epoch": epochs, "judged": [first], "temperature": 2.0,
         "counts": {"training": [400] * classes, "validation": [67] * classes},
         "notes": ["Photos were stretched."], "left_out": [("photos/<i>broken</i>.jpg", "damaged")],
+        "inspection": findings(),
         "settings": {"format": 1, "lr": 0.005, "data": "/data/photos & more", "patience": None},
         "environment": {"minicnn": "0.1.0", "packages": {"numpy": "2.0"},
                         "started": "2026-11-23T13:59:00+00:00"},

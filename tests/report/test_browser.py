@@ -44,7 +44,7 @@ def show(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 1200])
-@pytest.mark.parametrize("classes", [2, 6, 30, 100])
+@pytest.mark.parametrize("classes", [2, 6, 30, 100, 300])
 def test_report_renders_whole_and_alone(show, classes, width):
     browser, url = show(report.page(facts(classes)), width=width)
     assert browser.value(PICTURES) > 20

@@ -11,7 +11,9 @@ from PIL import Image
 
 from minicnn import report
 from minicnn.calibration import probabilities
+from minicnn.inspection.findings import Finding, Report
 from minicnn.report.axes import nice_ticks, whole_ticks
+from minicnn.report.confusion import confusion
 from minicnn.report.markup import Markup, join, tag
 from minicnn.report.page import SECTIONS
 
@@ -135,6 +137,69 @@ def test_a_dense_matrix_of_many_classes_stays_small():
     part = report.Judged("validation", labels, rows, rows)
     page = report.page(facts(100, judged=[part], mistakes=[], hits=[], explained=[]))
     assert page.count("<rect") > 8000 and len(page) < 1_500_000
+
+
+def squares(page):
+    """(class, title) of each square of the matrix."""
+    part = page.split("What was taken for what")[1].split("Most frequent")[0]
+    return re.findall(r'<rect class="(hit|miss)"[^>]*>(?:<title>([^<]*)</title>)?</rect>', part)
+
+
+def test_more_classes_than_rows_are_drawn_in_groups():
+    labels = np.arange(1500) % 500
+    answers = labels.copy()
+    answers[0], answers[1], answers[2] = 499, 4, 400  # groups of five: 0 to 4, …, 495 to 499
+    answers[1000] = 1  # class 0 once more
+    rows = np.eye(500)[answers]
+    part = report.Judged("validation", labels, rows, rows)
+    names = [f"c{k}" for k in range(500)]
+    page = report.page(facts(500, labels=names, judged=[part], mistakes=[], hits=[], explained=[]))
+    found = squares(page)
+    assert sum(kind == "hit" for kind, _ in found) == 100
+    assert [title for kind, title in found if kind == "miss"] == [
+        "c0 – c4 taken for c0 – c4: 2",
+        "c0 – c4 taken for c400 – c404: 1",
+        "c0 – c4 taken for c495 – c499: 1",
+    ]
+    assert "Each row stands for 5 classes" in page
+    assert page.count("<tr><th") > 500 and len(page) < 800_000
+
+
+def test_fifty_mistakes_are_listed_where_classes_are_in_groups():
+    page = report.page(facts(300))
+    rows = page.split("Most frequent mistakes")[1].split("</table>")[0].count("<tr>")
+    assert rows == 51  # and the head
+
+
+def test_a_dense_matrix_of_very_many_classes_stays_small():
+    matrix = np.random.default_rng(0).integers(0, 5, (1000, 1000))
+    drawn = confusion(matrix, [f"class {k}" for k in range(1000)])
+    assert drawn.count("<rect") == 1 + 100 + 100 * 100 and len(drawn) < 1_500_000
+
+
+def test_findings_are_told_worst_first_with_a_few_names():
+    found = Report("/data/photos & more", "photos")
+    found.findings = [Finding("blank", (f"/data/photos & more/{k}.png",)) for k in range(9)]
+    found.findings.append(
+        Finding("two_parts", ("/data/photos & more/<a>.jpg", "b"), "the same file", (),
+                ("train", "val"))
+    )  # fmt: skip
+    page = report.page(facts(inspection=found))
+    text = Outline(page).text
+    told = text.split("What is wrong with them")[1].split("Use it")[0]
+    assert told.index("picture is in two parts") < told.index("pictures are of one colour")
+    assert "<a>.jpg = b (the same file; training and validation)" in told
+    assert told.count(".png") == 3 and "and 6 more" in told
+    assert "minicnn check '/data/photos & more'" in told
+    assert "saved differently" in told
+    found.skipped = ("near_duplicate",)
+    assert "very same pixels" in Outline(report.page(facts(inspection=found))).text
+
+
+def test_clean_data_are_said_to_be_so_and_unknown_ones_nothing():
+    page = report.page(facts(inspection=Report("digits", "arrays")))
+    assert "Nothing was found." in page and "minicnn check" not in page
+    assert "What is wrong with them" not in report.page(facts(inspection=None))
 
 
 def test_sections_without_content_are_left_out_with_their_links():
