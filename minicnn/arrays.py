@@ -32,6 +32,13 @@ def as_float32(x: Any) -> npt.NDArray[np.float32]:
     return np.asarray(x, np.float32, order="C")
 
 
+def zeros_on_line(count: int) -> npt.NDArray[np.float32]:
+    """`count` float32 zeros that begin with a cache line, so that no vector lies on two."""
+    block = np.zeros(count + 16, np.float32)
+    first = -block.ctypes.data % 64 // 4
+    return block[first : first + count]
+
+
 def check_dtype(x: npt.NDArray[Any]) -> None:
     """Raise the TypeError of `as_float32`, without converting anything."""
     if x.dtype != np.uint8 and x.dtype.kind != "f":

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import sizes, whole_number
-from .arrays import as_float32
+from .arrays import as_float32, zeros_on_line
 from .layers import Dropout, Layer, Parameter, ShapeError
 from .layers.base import FloatArray, Shape
 
@@ -145,7 +145,7 @@ class Chain(Layer):
                         )
                     layer.reset_parameters(self.seed, stream)
             total = sum(p.size for layer in self.leaves().values() for p in layer.parameters())
-            self.adopt(np.zeros(total, np.float32), np.zeros(total, np.float32))
+            self.adopt(zeros_on_line(total), zeros_on_line(total))
 
     def adopt(self, values: FloatArray, gradients: FloatArray) -> None:
         """Let all parameters live in these two blocks, in the order of the state dict."""

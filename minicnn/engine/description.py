@@ -76,12 +76,16 @@ class Operation:
     partial: int = 0
     bytes: Map | None = None
     count_include_pad: bool = False
+    gamma: Any = None  # of a BatchNorm that is part of a convolution, with beta
+    beta: Any = None
     running_mean: Any = None
     running_var: Any = None
     frozen: bool = False
     whole_channels: bool = False
     slope: float = 0.0
     group: int = 1  # slots that its kernels take at a time
+    parts: int = 1  # of a slot: items that share its work
+    output_parts: int = 1  # among those that share the outputs, too
     inputs: int = 0
     outputs: int = 0
     planar: bool = False
@@ -104,7 +108,7 @@ class Operation:
 class Stage(NamedTuple):
     """Calls (kernel's name, index of the operation), one after the other for each item."""
 
-    items: int  # SLOTS: as many as there are slots
+    items: int  # SLOTS: as many as there are slots; below: so many parts of every slot
     calls: Sequence[tuple[str, int]]
     wait: bool
     whole: bool = False  # nothing interrupts it, nor what comes after it

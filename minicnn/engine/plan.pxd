@@ -29,13 +29,15 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t partial
         c_map bytes
         int count_include_pad
-        Py_ssize_t group, inputs, outputs, gradient_run, side
+        Py_ssize_t group, parts, output_parts, inputs, outputs, gradient_run, side
         int planar
         c_map pooled, dpooled
         Py_ssize_t pool_h, pool_w
         uint64_t* seen
         float* packed
         float* packed_back
+        const float* gamma
+        const float* beta
         float* running_mean
         float* running_var
         int frozen
@@ -156,7 +158,8 @@ cdef class Plan:
     cdef public bint timed              # note what the leading thread spends in each stage
     cdef object input
     cdef bint gives_dinput
-    cdef Py_ssize_t capacity, workers, slot_samples, input_size, output_size
+    cdef Py_ssize_t capacity, workers, slot_samples
+    cdef readonly Py_ssize_t input_size, output_size
 
     cdef fill(self, c_op* op, operation, Py_ssize_t first_taps)
     cdef c_map c_map_of(self, m)
@@ -171,5 +174,6 @@ cdef class Plan:
     cpdef set_batchnorm(self, Py_ssize_t index, double momentum, double eps)
     cpdef reserve(self, Py_ssize_t slots, int threads)
     cdef Py_ssize_t items(self, Py_ssize_t slots)
+    cdef answer(self, const float* x, float* y, Py_ssize_t batch, int threads, bint brief)
     cdef start(self, Py_ssize_t batch, int threads)
     cdef go(self, Stages stages, int threads)

@@ -26,9 +26,9 @@ cdef choose():
     wish = os.environ.get("MINICNN_ISA")
     if wish is not None and wish not in ISAS:
         raise ImportError(f"MINICNN_ISA is {wish!r}; expected one of {', '.join(ISAS)}, or unset")
-    name = b"" if wish is None else wish.encode()
+    name = (wish or "").encode()
     cdef const char* start = name
-    table = choose_kernels(NULL if wish is None else start)
+    table = choose_kernels(start if wish is not None else <const char*>NULL)
     if table == NULL:
         raise ImportError(
             f"MINICNN_ISA is {wish!r}, which this machine or its system does not support; unset "
@@ -73,18 +73,12 @@ def supported(str name):
 
 
 def isa():
-    """The instruction set that the engine's kernels in use were compiled for.
-
-    The name comes from the object itself, which asks its compiler.
-    """
+    """The instruction set of the kernels in use, as their object's compiler told it."""
     return table.name.decode()
 
 
 def fma_probe(Py_ssize_t steps):
-    """Run 16 · `steps` independent multiply-adds of a vector; returns the operations that is.
-
-    Timed by the caller, it tells the most that any kernel can reach.
-    """
+    """Run 16 · `steps` independent multiply-adds of a vector, to time; returns the operations."""
     cdef float[::1] sink = aligned_zeros(table.lanes)
     cdef double operations
     with nogil:
@@ -161,12 +155,12 @@ cdef class Plan:
         op.stride_h, op.stride_w = operation.stride
         op.pad_h, op.pad_w = operation.padding
         op.groups, op.count_include_pad = operation.groups, operation.count_include_pad
-        op.partial = operation.partial
         op.bytes = self.c_map_of(operation.bytes)
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
-        op.planar, op.gradient_run = operation.planar, operation.gradient_run
-        op.side = operation.side
+        op.parts, op.output_parts = operation.parts, operation.output_parts
+        op.planar, op.side = operation.planar, operation.side
+        op.gradient_run, op.partial = operation.gradient_run, operation.partial
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
         op.pool_h, op.pool_w = operation.pool
         op.packed = self.zeros(operation.packed)
@@ -181,6 +175,7 @@ cdef class Plan:
             op.input_taps = self.taps + first_taps
             for i, taps in enumerate(operation.input_taps):
                 self.fill_taps(&self.taps[first_taps + <Py_ssize_t>i], taps)
+        op.gamma, op.beta = self.floats(operation.gamma), self.floats(operation.beta)
         op.running_mean = self.floats(operation.running_mean)
         op.running_var, op.frozen = self.floats(operation.running_var), operation.frozen
         if operation.statistics_of is not None:
@@ -292,10 +287,18 @@ cdef class Plan:
                 or y.shape[0] != batch or threads < 1:
             raise ValueError(f"x has shape {(x.shape[0], x.shape[1])}, y {(y.shape[0], y.shape[1])}"
                              f"; expected (N, {self.input_size}) and (N, {self.output_size})")
-        self.start(batch, threads)
         self.input = x  # the backward pass may read it again
-        self.run.input, self.run.output = &x[0, 0], &y[0, 0]
-        self.go(self.forward_stages, threads)
+        self.answer(&x[0, 0], &y[0, 0], batch, threads, False)
+
+    cdef answer(self, const float* x, float* y, Py_ssize_t batch, int threads, bint brief):
+        """A forward pass; a `brief` one keeps the interpreter from others, and needs one thread."""
+        cdef Stages stages = self.forward_stages
+        self.start(batch, threads)
+        self.run.input, self.run.output = x, y
+        if not brief or self.timed:
+            self.go(stages, threads)
+        elif not run_stages(stages.stages, stages.count, &self.run, 1):
+            raise_pending()
 
     def backward(self, const float[:, ::1] dy not None, float[:, ::1] dx, int threads):
         """The parameters' gradients of the last forward pass, and dx if the plan makes it."""
@@ -327,11 +330,11 @@ cdef class Plan:
         if not whole:
             raise_pending()
 
-    def stage_times(self):
-        """[(calls, microseconds)] of the last training step, which was `timed`."""
-        cdef Stages stages = self.step_stages
+    def stage_times(self, training=True):
+        """[(calls, microseconds)] of the last training step or prediction, which was `timed`."""
+        cdef Stages stages = self.step_stages if training else self.forward_stages
         if stages.spent is None:
-            raise RuntimeError("no training step was timed: set `timed` and make one")
+            raise RuntimeError("nothing was timed: set `timed` and make a step, or a prediction")
         return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 
     cdef check_index(self, Py_ssize_t index):

@@ -49,9 +49,9 @@ def pays(inputs: int, outputs: int, height: int, width: int, slots: int) -> bool
 
 
 def packed_floats(inputs: int, outputs: int) -> int:
-    """The weight at the points; for dx, `inputs` and `outputs` change places."""
+    """The weight at the points, and the bias; for dx, `inputs` and `outputs` change places."""
     panels = -(-vectors(outputs) // PANEL)
-    return panels * POINTS * spread(inputs * PANEL * LANES)
+    return panels * POINTS * spread(inputs * PANEL * LANES) + vectors(outputs) * LANES
 
 
 def partial_floats(inputs: int, outputs: int) -> int:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Layer
 from ..layers.base import FloatArray
-from ..layers.mode import in_inference
+from ..layers.mode import in_inference, inference
 from ..losses import CrossEntropyLoss, Loss
 from ..optim import SGD, Adam, AdamW, Optimizer
+from ..threads import get_num_threads
 from . import choice
 from .lower import lower
 from .nodes import make_nodes, settings
+from .parts import is_divided
 from .passes import LARGEST, Passes, slot_bytes
+from .prediction import Prediction
 from .step import TrainingStep, is_overridden
 
 KEPT = 6  # plans of the same layers: training and prediction, of some shapes
@@ -24,7 +31,7 @@ KEPT_STEPS = 64  # shapes of batches
 class PassCache:
     """The passes of one model; they are made when first needed, and the oldest are dropped.
 
-    So are its training steps, each for one shape of batch.
+    So are its training steps and its predictions, each for one shape of batch.
     """
 
     def __init__(self) -> None:
@@ -32,6 +39,7 @@ class PassCache:
         self.lock = threading.Lock()
         self.running = threading.Lock()  # held during passes and steps
         self.steps: dict[Any, TrainingStep] = {}
+        self.predictions: dict[Any, Prediction] = {}
         self.lanes: dict[Any, str] = {}
 
     def __reduce__(self) -> tuple[type[PassCache], tuple[()]]:
@@ -63,20 +71,27 @@ class PassCache:
         training = not in_inference()
         shape = x.shape[1:]
         kinds = tuple(map(settings, layers))
-        if None in kinds:
+        parameters = [p.data for layer in layers for p in layer.parameters()]
+        if None in kinds or not all(map(is_plain, parameters)):
             return None
         across = self.lanes_for(layers, (shape, training, len(x) if training else 0, *kinds))
+        threads = get_num_threads()
+        if training or not is_divided(len(x), threads):
+            threads = 1
         input_gradient = input_gradient and training
-        which = tuple(map(id, layers))
-        kind = (shape, training, across, input_gradient, one_stage, winograd_enabled())
-        key = (which, *kind, id(values), *kinds)
+        which, addresses = tuple(map(id, layers)), tuple(map(id, parameters))
+        kind = (shape, training, across, input_gradient, one_stage, threads, winograd_enabled())
+        key = (which, *kind, id(values), addresses, *kinds)
         with self.lock:
             if key not in self.made:
                 like = [other for other in self.made if other[0] == which]
                 for oldest in like[: len(like) - KEPT + 1]:
                     del self.made[oldest]
                     self.steps.clear()  # they hold plans, too
-                lowered = lower(layers, shape, training, across, input_gradient, one_stage)
+                    self.predictions.clear()
+                lowered = lower(
+                    layers, shape, training, across, input_gradient, one_stage, threads
+                )
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:
@@ -147,6 +162,41 @@ class PassCache:
         self.steps[x.shape] = step
         return step
 
+    # --- prediction ---------------------------------------------------------------------------
+
+    def answer(self, model: Any, x: Any, batch_size: Any) -> FloatArray | None:
+        """What `Sequential.logits` returns; None where layers must answer, or complain."""
+        if type(x) is not np.ndarray:
+            x = np.asarray(x)
+        prediction = self.predictions.get(x.shape)
+        if prediction is None or not prediction.serves():
+            prediction = self.prepare_prediction(model, x)
+        if prediction is None or operator.index(batch_size) < 1:
+            return None
+        return prediction.run(x)
+
+    def prepare_prediction(self, model: Any, x: NDArray[Any]) -> Prediction | None:
+        """A new prediction, if there can be one."""
+        if not engine_enabled() or x.ndim < 2 or not x.size:
+            return None
+        try:
+            model.prepare(x[:1])
+        except (TypeError, ValueError):
+            return None
+        if model.has_own_passes():
+            return None
+        layers = list(model.units().values())
+        with inference():
+            passes = self.find(layers, model.flat_parameters, x)
+        if passes is None:
+            return None
+        chains = inner_chains(model, {id(layer) for layer in layers})
+        if len(self.predictions) >= KEPT_STEPS:
+            self.predictions.clear()
+        prediction = Prediction(chains, layers, model.parameters(), passes, x.shape, self.running)
+        self.predictions[x.shape] = prediction
+        return prediction
+
 
 def moves_all(optimizer: Optimizer, values: FloatArray, gradients: FloatArray) -> bool:
     """Whether the optimizer's parameters are all of the model's, in their order, and no others."""
@@ -154,6 +204,14 @@ def moves_all(optimizer: Optimizer, values: FloatArray, gradients: FloatArray) -
         return False
     segment = optimizer.segments[0]
     return same_memory(segment.data, values) and same_memory(segment.grad, gradients)
+
+
+def is_plain(array: Any) -> bool:
+    """Whether a plan can read and write it in place; users may have put another one there."""
+    return (
+        type(array) is np.ndarray and array.dtype == np.float32 and array.dtype.isnative
+        and array.flags.c_contiguous and array.flags.aligned
+    )  # fmt: skip
 
 
 def same_memory(a: FloatArray, b: FloatArray) -> bool:

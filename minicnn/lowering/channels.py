@@ -124,6 +124,9 @@ def fill(node: Node, memory: Memory) -> None:
         weight, bias = layer.weight, layer.bias
         op.weight, op.dweight = weight.data, weight.grad
         op.bias, op.dbias = (bias.data, bias.grad) if bias is not None else (None, None)
+    if node.norm:
+        op.gamma, op.beta = node.norm.weight.data, node.norm.bias.data
+        op.running_mean, op.running_var = node.norm.running_mean, node.norm.running_var
     if node.kind == "conv":
         fill_conv(node)
     elif node.kind == "linear":
@@ -137,7 +140,7 @@ def fill(node: Node, memory: Memory) -> None:
         op.slope = getattr(layer, "negative_slope", 0.0)
     elif node.kind == "dropout":
         op.whole_channels = isinstance(layer, Dropout2d)
-    if node.kind in ("max_pool", "dropout"):
+    if node.kind == "dropout" or (node.kind == "max_pool" and op.dy is not None):
         op.bytes = memory.bytes(math.prod(floats(node.y.shape)) * LANES)
 
 

@@ -9,7 +9,8 @@ from ..layers import Layer
 from ..layers.base import Shape
 from . import channels, samples
 from .lifetimes import place_buffers
-from .nodes import Node, make_nodes, with_rows
+from .nodes import Node, fold_batchnorms, make_nodes, with_rows
+from .parts import divide
 from .stages import ChannelStages, SampleStages, training_step
 
 
@@ -35,6 +36,7 @@ def lower(
     across: str,
     input_gradient: bool = False,
     one_stage: bool = False,
+    threads: int = 1,
 ) -> Lowered | None:
     """The plan of `layers` for samples of `input_shape`, or None when there is none.
 
@@ -51,10 +53,13 @@ def lower(
     one_stage : bool
         For training steps only: each sample goes forward and backward before the next one. None
         where that is not for this net.
+    threads : int
+        Among how many the work on one slot is to be divided, in prediction.
     """
     nodes = make_nodes(layers, input_shape, training)
     if across == "channels":
-        nodes = with_rows(nodes) if channels.suits(nodes) else []
+        nodes = with_rows(nodes if training else fold_batchnorms(nodes))
+        nodes = nodes if channels.suits(nodes) else []
     if not nodes:
         return None
     layout = channels if across == "channels" else samples
@@ -75,6 +80,8 @@ def lower(
         for node in nodes:
             if node.pool:
                 channels.fill_joined(node)
+            if threads > 1 and not training:
+                divide(node, threads)
         if training:
             channels.renew_inputs(nodes, memory)
             if not one_stage:

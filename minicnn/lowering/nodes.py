@@ -70,6 +70,7 @@ class Node:
     y: Value
     x_shape: Shape3
     op: Operation = field(default_factory=Operation)
+    norm: Any = None  # a convolution's: the BatchNorm that went into its weights
     pool: "Node | None" = None  # a convolution's: the pooling that its kernel does as well
     back: Operation | None = None  # as the backward pass sees it, if its x is made again
     renewed: Operation | None = None  # what makes that x
@@ -140,6 +141,21 @@ def first_learner(nodes: list[Node], input_gradient: bool) -> int:
     if input_gradient:
         return -1
     return next((i for i, node in enumerate(nodes) if node.kind in LEARNERS), len(nodes))
+
+
+def fold_batchnorms(nodes: list[Node]) -> list[Node]:
+    """The same nodes for prediction, where a BatchNorm scales the weights of the convolution before
+    it, and shifts its bias."""
+    result: list[Node] = []
+    for node in nodes:
+        before = result[-1] if result else None
+        if node.kind != "batchnorm" or not before or before.kind != "conv" or before.norm:
+            result.append(node)
+        elif before.op.relu:
+            result.append(node)
+        else:
+            before.norm, before.y, before.op.relu = node.layer, node.y, node.op.relu
+    return result
 
 
 def with_rows(nodes: list[Node]) -> list[Node]:

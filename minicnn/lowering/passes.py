@@ -14,6 +14,7 @@ from .lower import Lowered
 
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**20  # multiply-adds of a pass that would be over before the other threads woke
+SMALL_IN_A_ROW = 2**18  # the same where they are still awake from the one before
 FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
 LARGE = 2**21  # multiply-adds of one sample of such a net
 
@@ -40,7 +41,9 @@ class Passes:
             self.output_shape = layer.output_shape(self.output_shape)
         self.input_gradient = lowered.input_gradient
         nodes = enumerate(lowered.nodes)
-        self.varying = [(i, n.layer) for i, n in nodes if n.kind in ("dropout", "batchnorm")]
+        self.varying = [
+            (i, n.norm or n.layer) for i, n in nodes if n.norm or n.kind in ("dropout", "batchnorm")
+        ]
         self.slot_bytes, self.slot_samples = slot_bytes(lowered), lowered.slot_samples
         self.floats = lowered.slot_floats, lowered.local_floats, lowered.partial_floats
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
@@ -74,6 +77,10 @@ class Passes:
     def is_worth_sharing(self, batch: int) -> bool:
         """Whether a pass takes longer than waking the other threads."""
         return bool(batch * self.multiply_adds > SMALL)
+
+    def is_worth_sharing_in_a_row(self, batch: int) -> bool:
+        """The same for a pass that comes right after another one."""
+        return bool(batch * self.multiply_adds > min(SMALL, SMALL_IN_A_ROW))
 
     def threads(self, batch: int) -> int:
         return get_num_threads() if self.is_worth_sharing(batch) else 1

@@ -33,6 +33,14 @@ class Stages:
     def slot(self, name: str, op: Operation) -> None:
         self.calls.append((name, self.index[id(op)]))
 
+    def parts(self, name: str, op: Operation) -> None:
+        """A call that is shared out in parts of a slot, if it has some."""
+        self.slot(name, op)
+        if op.parts > 1:
+            call = self.calls.pop()
+            self.flush()
+            self.stages.append(Stage(SLOTS * op.parts, [call], True))
+
     def flush(self) -> None:
         """Let all slots finish what was collected."""
         if self.calls:
@@ -177,7 +185,7 @@ class ChannelStages(Stages):
         if node in self.pools_forward:
             return
         if node.pool:
-            self.slot("channel_conv_pool_forward", node.op)
+            self.parts("channel_conv_pool_forward", node.op)
         elif node.op.by_rows:
             self.slot("row_forward", node.op)
         elif node.kind == "linear":
@@ -189,9 +197,9 @@ class ChannelStages(Stages):
         elif node.kind == "batchnorm":
             self.slot("channel_batchnorm_eval", node.op)
         elif node.kind in ("conv", "dropout"):
-            self.slot(f"{family(node)}_{node.kind}_forward", node.op)
+            self.parts(f"{family(node)}_{node.kind}_forward", node.op)
         else:
-            self.slot(f"{node.kind}_forward", node.op)
+            self.parts(f"{node.kind}_forward", node.op)
 
     def finish_forward(self) -> None:
         self.slot("write_row", self.end)

@@ -19,20 +19,23 @@ cdef class Watched:
     layers : list of Layer
         Their leaves.
     parameters : list of Parameter
+    training : bool
+        False where neither gradients nor the mode of layers matter.
     """
 
-    def __init__(self, chains, layers, parameters):
+    def __init__(self, chains, layers, parameters, training=True):
         self.dicts, self.names, self.values = [], [], []
         for chain in chains:
-            self.add(vars(chain), ("layers", "_values", "_gradients"))
+            self.add(vars(chain), ("layers", "_values", "_gradients")[:3 if training else 2])
         for layer in layers:
             self.add(layer.buffers(), list(layer.buffers()))    # makes them, at the first call
-            self.add(vars(layer), ATTRIBUTES.get(type(layer), ()))
+            names = ATTRIBUTES.get(type(layer), ())
+            self.add(vars(layer), [name for name in names if training or name != "_training"])
         self.lists = [chain.layers for chain in chains]
         self.members = [list(chain.layers) for chain in chains]
         self.parameters = list(parameters)
         self.arrays = [p.data for p in parameters]
-        self.gradients = [p.grad for p in parameters]
+        self.gradients = [p.grad for p in parameters] if training else []
 
     cdef add(self, dict where, names):
         for name in names:
@@ -56,7 +59,10 @@ cdef class Watched:
                     return False
         for i in range(len(self.parameters)):
             p = self.parameters[i]
-            if p.data is not self.arrays[i] or p.grad is not self.gradients[i]:
+            if p.data is not self.arrays[i]:
+                return False
+        for i in range(len(self.gradients)):
+            if self.parameters[i].grad is not self.gradients[i]:
                 return False
         return True
 

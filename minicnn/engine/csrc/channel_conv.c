@@ -26,17 +26,17 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
     const ptrdiff_t taps = taps_of(o), row = o->inputs * taps, first = item * LANES;
     const ptrdiff_t outputs = smaller(LANES, o->outputs - first);
     float *packed = o->packed + item * row * LANES;
-    float *bias = o->packed + vectors_for(o->outputs) * row * LANES + first;
     (void)r;
     if (packed_already(o, item))
         return;
+    const normalisation n = normalisation_of(o, first);
     for (ptrdiff_t at = 0; at < row; at += LANES) {
         const ptrdiff_t count = smaller(LANES, row - at);
         vec block[LANES];
         for (int k = 0; k < LANES; k++) {
             block[k] = splat(0.0f);
             if (k < outputs)
-                block[k] = load_some(o->weight + (first + k) * row + at, count);
+                block[k] = load_some(o->weight + (first + k) * row + at, count) * splat(n.scale[k]);
         }
         transpose(block);
         for (ptrdiff_t i = 0; i < count; i++) {
@@ -45,7 +45,7 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
                   block[i]);
         }
     }
-    store(bias, o->bias ? load_some(o->bias + first, outputs) : splat(0.0f));
+    store(o->packed + vectors_for(o->outputs) * row * LANES + first, load(n.shift));
 }
 
 /* For `side` neighbouring pixels of x at once: lanes [side][LANES / side], of which the first
@@ -97,20 +97,22 @@ void NAMED(channel_pack_backward)(const op *o, const run *r, ptrdiff_t item)
 
 /* --- 2. forward ------------------------------------------------------------------------------------ */
 
-void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* A unit is a row of outputs, of as many vectors as a tile has. */
+void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const ptrdiff_t vectors = vectors_for(o->outputs);
+    const ptrdiff_t vectors = vectors_for(o->outputs), height = o->y.height;
     const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES;
     const channel_sum s = forward_sum(o, o->y.plane);
-    const float *x = at_map(r, slot, &o->x), *bias = o->packed + vectors * next_vector;
-    float *y = at_map(r, slot, &o->y);
     const int most = NAMED(vectors_of_tile)(vectors, o->y.width);
-    for (ptrdiff_t k = 0; k < vectors; k += most) {
-        const int count = (int)smaller(most, vectors - k);
-        for (ptrdiff_t h = 0; h < o->y.height; h++)
-            NAMED(channel_sum_block)(
-                &s, x + h * o->stride_h * o->x.row, o->packed + k * next_vector, bias + k * LANES,
-                y + k * o->y.plane + h * o->y.row, NULL, o->relu, o->y.width, count);
+    const share own = share_of(o, item, (vectors + most - 1) / most * height);
+    const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
+    float *y = at_map(r, own.slot, &o->y);
+    for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
+        const ptrdiff_t k = unit / height * most, h = unit % height;
+        NAMED(channel_sum_block)(
+            &s, x + h * o->stride_h * o->x.row, o->packed + k * next_vector, bias + k * LANES,
+            y + k * o->y.plane + h * o->y.row, NULL, o->relu, o->y.width,
+            (int)smaller(most, vectors - k));
     }
 }
 

@@ -2,6 +2,8 @@
 #ifndef MINICNN_CHANNEL_CONV_H
 #define MINICNN_CHANNEL_CONV_H
 
+#include <math.h>
+
 #include "channel_tiles.h"
 #include "kernels.h"
 
@@ -9,20 +11,25 @@ INLINE ptrdiff_t taps_of(const op *o) { return o->kernel_h * o->kernel_w; }
 INLINE ptrdiff_t channels_a_plane(const op *o) { return o->planar ? 1 : LANES; }
 INLINE ptrdiff_t floats_a_pixel(const op *o) { return o->planar ? 1 : LANES; }
 
-/* A number that a change of any one value changes for certain, and of several all but certainly:
- * polynomials of the bits, modulo powers of two and with odd factors. Never 0. */
+/* A number that a change of any one value changes for certain, and of several all but certainly.
+ * A step turns a sum round and adds the next bits, which takes no time beside the reading; once in
+ * a turn it is multiplied, so that no two places count the same. Never 0. */
 INLINE uint64_t fingerprint(const float *values, ptrdiff_t count, uint64_t before)
 {
-    enum { SUMS = 4 };
+    enum { SUMS = 4, STEP = SUMS * LANES, TURN = 32 * STEP };
     const words factor = (words)ALL((int32_t)0x9E3779B1u);
     words sum[SUMS] = {{0}, {0}, {0}, {0}};
-    for (ptrdiff_t i = 0; i < count; i += SUMS * LANES) {
+    for (ptrdiff_t i = 0; i < count; i += STEP) {
         UNROLL
         for (int j = 0; j < SUMS; j++) {
+            const float *from = values + i + j * LANES;
             const ptrdiff_t left = count - i - j * LANES;
-            if (left > 0)
-                sum[j] = sum[j] * factor
-                    + (words)load_some(values + i + j * LANES, smaller(LANES, left));
+            if (i % TURN == 0)
+                sum[j] *= factor;
+            if (left >= LANES)
+                sum[j] = (sum[j] << 5 | sum[j] >> 27) + (words)load_loose(from);
+            else if (left > 0)
+                sum[j] = (sum[j] << 5 | sum[j] >> 27) + (words)load_some(from, left);
         }
     }
     for (int j = 0; j < SUMS; j++) {
@@ -30,6 +37,17 @@ INLINE uint64_t fingerprint(const float *values, ptrdiff_t count, uint64_t befor
             before = before * 0x9E3779B97F4A7C15u + sum[j][l];
     }
     return before | (uint64_t)1 << 63;
+}
+
+INLINE uint64_t fingerprint_of_normalisation(
+    const op *o, ptrdiff_t first, ptrdiff_t outputs, uint64_t before)
+{
+    const float eps[] = {(float)o->eps, (float)(o->eps - (float)o->eps)};
+    before = fingerprint(o->gamma + first, outputs, before);
+    before = fingerprint(o->beta + first, outputs, before);
+    before = fingerprint(o->running_mean + first, outputs, before);
+    before = fingerprint(o->running_var + first, outputs, before);
+    return fingerprint(eps, 2, before);
 }
 
 /* Whether the weights of some outputs are packed already. Prediction asks, because reading them is
@@ -43,9 +61,33 @@ INLINE int packed_already(const op *o, ptrdiff_t item)
     uint64_t now = fingerprint(o->weight + first * row, outputs * row, 0);
     if (o->bias)
         now = fingerprint(o->bias + first, outputs, now);
+    if (o->gamma)
+        now = fingerprint_of_normalisation(o, first, outputs, now);
     const int same = o->seen[item] == now;
     o->seen[item] = now;
     return same;
+}
+
+/* What becomes of LANES sums: y = scale * sum + shift. Only the shift is there where no BatchNorm
+ * follows: the bias. Scales go into the weights. */
+typedef struct {
+    float scale[LANES] __attribute__((aligned(64))), shift[LANES] __attribute__((aligned(64)));
+} normalisation;
+
+INLINE normalisation normalisation_of(const op *o, ptrdiff_t first)
+{
+    normalisation n;
+    for (ptrdiff_t l = 0; l < LANES; l++) {
+        const ptrdiff_t k = smaller(first + l, o->outputs - 1);
+        double scale = 1.0, shift = o->bias ? o->bias[k] : 0.0;
+        if (o->gamma) {
+            scale = o->gamma[k] / sqrt(o->running_var[k] + o->eps);
+            shift = o->beta[k] + (shift - o->running_mean[k]) * scale;
+        }
+        n.scale[l] = first + l < o->outputs ? (float)scale : 0.0f;
+        n.shift[l] = first + l < o->outputs ? (float)shift : 0.0f;
+    }
+    return n;
 }
 
 /* y, whose planes are so far apart, as sums over x. */

@@ -7,52 +7,64 @@
 #include "kernels.h"
 #include "channel_conv.h"
 
-/* The largest value of each window of `rows` [pool_h][pooled.width * pool_w][LANES], and its
- * position in the window. The first maximum wins, and the first NaN beats all. */
-static void reduce_rows(const op *o, const float *rows, float *y, uint8_t *winner)
+/* The largest value of each window of `rows` [pool_h][pooled.width * pool_w][LANES], and, unless
+ * `winner` is NULL, its position in the window. The first maximum wins, and the first NaN beats
+ * all. */
+INLINE void reduce_rows(
+    const op *o, const float *rows, float *y, uint8_t *winner, ptrdiff_t pool_h, ptrdiff_t pool_w,
+    int relu)
 {
-    const ptrdiff_t row = o->pooled.width * o->pool_w * LANES;
-    for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += o->pool_w * LANES) {
+    const ptrdiff_t row = o->pooled.width * pool_w * LANES;
+    for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += pool_w * LANES) {
         vec best = load(rows);
         ivec which = (ivec)ALL(0);
-        for (ptrdiff_t i = 0; i < o->pool_h; i++) {
-            for (ptrdiff_t j = 0; j < o->pool_w; j++) {
+        for (ptrdiff_t i = 0; i < pool_h; i++) {
+            for (ptrdiff_t j = 0; j < pool_w; j++) {
                 const vec v = load(rows + i * row + j * LANES);
                 const ivec better = ~(ivec)(v <= best) & (ivec)(best == best);
-                const ivec here = (ivec)ALL(0) + (int32_t)(i * o->pool_w + j);
+                const ivec here = (ivec)ALL(0) + (int32_t)(i * pool_w + j);
                 best = choose(better, v, best);
-                which = (better & here) | (~better & which);
+                if (winner)
+                    which = (better & here) | (~better & which);
             }
         }
-        store(y + w * LANES, best);
-        *(bvec *)(winner + w * LANES) = __builtin_convertvector(which, bvec);
+        store(y + w * LANES, relu ? gated(best, best) : best);
+        if (winner)
+            *(bvec *)(winner + w * LANES) = __builtin_convertvector(which, bvec);
     }
 }
 
-void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* A unit is a row of windows, of as many vectors as a tile has. The ReLU of a window's largest value
+ * is the largest of their ReLUs; only who wins depends on which comes first. */
+void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const ptrdiff_t vectors = vectors_for(o->outputs), pixels = o->pooled.width * o->pool_w;
     const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES, row = pixels * LANES;
     const channel_sum s = forward_sum(o, o->pool_h * row);
-    const float *x = at_map(r, slot, &o->x), *bias = o->packed + vectors * next_vector;
     const int most = NAMED(vectors_of_tile)(vectors, pixels);
-    uint8_t *winners = at_bytes(r, slot, o);
-    float *y = at_map(r, slot, &o->pooled), *rows = scratch_of(r);
-    for (ptrdiff_t k = 0; k < vectors; k += most) {
+    const share own = share_of(o, item, (vectors + most - 1) / most * o->pooled.height);
+    const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
+    uint8_t *winners = keeps_winners(o) ? at_bytes(r, own.slot, o) : NULL;
+    float *y = at_map(r, own.slot, &o->pooled), *rows = scratch_of(r);
+    for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
+        const ptrdiff_t k = unit / o->pooled.height * most, h = unit % o->pooled.height;
         const int count = (int)smaller(most, vectors - k);
-        for (ptrdiff_t h = 0; h < o->pooled.height; h++) {
-            /* 1. The rows under one row of windows. */
-            for (ptrdiff_t i = 0; i < o->pool_h; i++)
-                NAMED(channel_sum_block)(
-                    &s, x + (h * o->pool_h + i) * o->stride_h * o->x.row,
-                    o->packed + k * next_vector, bias + k * LANES, rows + i * row, NULL, o->relu,
-                    pixels, count);
-            /* 2. Their largest values. */
-            for (int v = 0; v < count; v++) {
-                const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
-                reduce_rows(o, rows + v * o->pool_h * row,
-                            y + (k + v) * o->pooled.plane + h * o->pooled.row, winners + at);
-            }
+        /* 1. The rows under one row of windows. */
+        for (ptrdiff_t i = 0; i < o->pool_h; i++)
+            NAMED(channel_sum_block)(
+                &s, x + (h * o->pool_h + i) * o->stride_h * o->x.row, o->packed + k * next_vector,
+                bias + k * LANES, rows + i * row, NULL, o->relu && winners, pixels, count);
+        /* 2. Their largest values. */
+        for (int v = 0; v < count; v++) {
+            const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
+            float *to = y + (k + v) * o->pooled.plane + h * o->pooled.row;
+            const float *from = rows + v * o->pool_h * row;
+            if (winners)
+                reduce_rows(o, from, to, winners + at, o->pool_h, o->pool_w, 0);
+            else if (o->pool_h == 2 && o->pool_w == 2)
+                reduce_rows(o, from, to, NULL, 2, 2, o->relu);
+            else
+                reduce_rows(o, from, to, NULL, o->pool_h, o->pool_w, o->relu);
         }
     }
 }

@@ -64,14 +64,14 @@ void NAMED(write_drow)(const op *o, const run *r, ptrdiff_t slot)
     memcpy(r->dinput + slot * o->inputs, at_map(r, slot, &o->dx), o->inputs * sizeof(float));
 }
 
-/* A map of `channels` channels to the row `to`, in the order (C, H, W). */
+/* The channels first … end - 1 of a map to the row `to` of all of them, in the order (C, H, W). */
 static void lanes_to_channels(
-    const run *r, ptrdiff_t slot, const map *m, ptrdiff_t channels, float *to)
+    const run *r, ptrdiff_t slot, const map *m, ptrdiff_t first_channel, ptrdiff_t end, float *to)
 {
     const ptrdiff_t area = m->height * m->width;
-    for (ptrdiff_t c = 0; c < channels; c += LANES) {
+    for (ptrdiff_t c = first_channel; c < end; c += LANES) {
         const float *plane = at_map(r, slot, m) + c / LANES * m->plane;
-        const ptrdiff_t count = smaller(LANES, channels - c);
+        const ptrdiff_t count = smaller(LANES, end - c);
         for (ptrdiff_t first = 0; first < area; first += LANES) {
             const ptrdiff_t pixels = smaller(LANES, area - first);
             vec block[LANES];
@@ -89,16 +89,18 @@ static void lanes_to_channels(
 /* The map o->dx to the gradient of the network's input. */
 void NAMED(write_dchannels)(const op *o, const run *r, ptrdiff_t slot)
 {
-    lanes_to_channels(r, slot, &o->dx, o->inputs,
+    lanes_to_channels(r, slot, &o->dx, 0, o->inputs,
                       r->dinput + slot * o->inputs * o->dx.height * o->dx.width);
 }
 
 /* --- Flatten ---------------------------------------------------------------------------------------- */
 
-/* The row o->y, in the order (C, H, W), from the map o->x. */
-void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* The row o->y, in the order (C, H, W), from the map o->x. A unit is a plane. */
+void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    lanes_to_channels(r, slot, &o->x, o->inputs, at_map(r, slot, &o->y));
+    const share own = share_of(o, item, vectors_for(o->inputs));
+    lanes_to_channels(r, own.slot, &o->x, own.first * LANES, smaller(own.end * LANES, o->inputs),
+                      at_map(r, own.slot, &o->y));
 }
 
 /* The gradient back: the map o->dx from the row o->dy. */

@@ -84,8 +84,10 @@ void NAMED(channel_sum_block)(
     const int single = s->channels == 1;
     const int step = s->x_step == 1 && single ? ONE_VALUE : s->x_step == 2 && single ? TWO_VALUES
         : s->x_step == LANES ? ONE_VECTOR : s->x_step == 2 * LANES ? TWO_VECTORS : ANY_STEP;
-    for (ptrdiff_t p = 0; p < pixels;) {
-        const int width = next_part(pixels - p, most_pixels[vectors]);
+    const unsigned most = most_pixels[vectors], tiles = ((unsigned)pixels + most - 1) / most;
+    const unsigned least = (unsigned)pixels / tiles, wider = (unsigned)pixels % tiles;
+    for (ptrdiff_t p = 0, tile = 0; p < pixels; tile++) {
+        const ptrdiff_t width = least + (tile < wider);
         sum_functions[step][width][vectors](
             s, x + p * s->x_step, weight, bias, y + p * s->y_step,
             gate ? gate + p * s->gate_step : NULL, relu);

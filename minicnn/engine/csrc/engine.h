@@ -52,6 +52,8 @@ typedef struct {
     map bytes;                              /* winners, or a dropout mask; only its place counts */
     int count_include_pad;
     ptrdiff_t group;                        /* slots that this op's kernels take at a time */
+    ptrdiff_t parts, output_parts;          /* of a slot: items that share its work; among those
+                                               that share the outputs too (Winograd) */
     /* channels in the lanes */
     ptrdiff_t inputs, outputs;              /* channels, not counting idle lanes */
     ptrdiff_t side;                         /* pixels of dx that one vector holds while summed */
@@ -61,7 +63,8 @@ typedef struct {
     ptrdiff_t pool_h, pool_w;
     uint64_t *seen;                         /* what is packed, by its fingerprint; NULL: nothing */
     float *packed, *packed_back;            /* weights, for forward and for dx */
-    /* BatchNorm */
+    /* BatchNorm; or one that is part of a convolution, with gamma and beta */
+    const float *gamma, *beta;              /* (outputs,); NULL: none */
     float *running_mean, *running_var;      /* (channels,) */
     int frozen;                             /* they are constants, also of the backward pass */
     double *statistics;                     /* (2, channels): mean, 1 / deviation of the batch */
@@ -140,8 +143,11 @@ typedef struct {
 
 typedef void pass(const op *, const run *, ptrdiff_t item);
 
+enum { SLOTS = -1 };                        /* of a stage: its items are groups of slots */
+
 /* `calls` are made one after the other for each item; items run side by side. Items are groups of
- * slots (items < 0) or blocks of outputs. Of the slots of an item, `grain` go through all calls
+ * slots (SLOTS), blocks of outputs, or so many parts of every slot (below SLOTS: -items of them,
+ * those of a slot side by side). Of the slots of a group, `grain` go through all calls
  * before the next ones; a call takes `every` of them at a time, and neighbouring calls that take
  * the same number are made one after the other for these. The next stage waits for all items if
  * `wait`; a stage without items is passed over, and waits for nothing. Nothing interrupts a

@@ -28,6 +28,17 @@ INLINE ptrdiff_t item_of(const run *r, ptrdiff_t slot)
     return ((slot + 1) * r->items - 1) / r->slots;
 }
 
+/* What an item does of the `units` of work of a slot: all, where slots are not divided. */
+typedef struct {
+    ptrdiff_t slot, first, end;
+} share;
+
+INLINE share share_of(const op *o, ptrdiff_t item, ptrdiff_t units)
+{
+    const ptrdiff_t part = item % o->parts;
+    return (share){item / o->parts, part * units / o->parts, (part + 1) * units / o->parts};
+}
+
 /* The slots slot … end - 1 are those that a kernel of this op takes at once. */
 INLINE ptrdiff_t group_end(const op *o, const run *r, ptrdiff_t slot)
 {
@@ -48,6 +59,9 @@ INLINE float *scratch_of(const run *r)
 {
     return r->scratch + thread_number() * r->scratch_stride;
 }
+
+/* Winners of pooling are kept for the backward pass; where there is none they have no place. */
+INLINE int keeps_winners(const op *o) { return o->bytes.step > 0; }
 
 INLINE uint8_t *at_bytes(const run *r, ptrdiff_t slot, const op *o)
 {

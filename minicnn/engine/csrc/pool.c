@@ -40,7 +40,7 @@ static int clear_unless_covered(const op *o, float *dx)
 /* --- maximum ---------------------------------------------------------------------------------- */
 
 /* The first maximum wins, and the first NaN beats all. Winners are positions in the kernel. */
-static void max_window(
+INLINE void max_window(
     const op *o, const float *x, ptrdiff_t oh, ptrdiff_t ow, float *y, uint8_t *winner)
 {
     const window at = window_at(o, oh, ow);
@@ -51,22 +51,30 @@ static void max_window(
             const vec v = load(x + h * o->x.row + w * LANES);
             const ivec better = ~(ivec)(v <= best) & (ivec)(best == best);
             best = choose(better, v, best);
-            which = (better & position(o, oh, ow, h, w)) | (~better & which);
+            if (winner)
+                which = (better & position(o, oh, ow, h, w)) | (~better & which);
         }
     }
     store(y, best);
-    *(bvec *)winner = __builtin_convertvector(which, bvec);
+    if (winner)
+        *(bvec *)winner = __builtin_convertvector(which, bvec);
 }
 
-void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* A unit is a row of windows. */
+void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    uint8_t *winner = at_bytes(r, slot, o);
-    for (ptrdiff_t c = 0; c < o->y.channels; c++) {
-        const float *x = at_map(r, slot, &o->x) + c * o->x.plane;
-        float *y = at_map(r, slot, &o->y) + c * o->y.plane;
-        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
-            for (ptrdiff_t ow = 0; ow < o->y.width; ow++, winner += LANES)
-                max_window(o, x, oh, ow, y + oh * o->y.row + ow * LANES, winner);
+    const share own = share_of(o, item, o->y.channels * o->y.height);
+    uint8_t *winners = keeps_winners(o) ? at_bytes(r, own.slot, o) : NULL;
+    for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
+        const ptrdiff_t c = unit / o->y.height, oh = unit % o->y.height;
+        const float *x = at_map(r, own.slot, &o->x) + c * o->x.plane;
+        float *y = at_map(r, own.slot, &o->y) + c * o->y.plane + oh * o->y.row;
+        for (ptrdiff_t ow = 0; ow < o->y.width; ow++) {
+            if (winners)
+                max_window(o, x, oh, ow, y + ow * LANES,
+                           winners + (unit * o->y.width + ow) * LANES);
+            else
+                max_window(o, x, oh, ow, y + ow * LANES, NULL);
         }
     }
 }

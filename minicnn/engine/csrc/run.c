@@ -12,7 +12,7 @@ static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 /* Calls of one stage for one item. */
 static void run_item(const stage *s, const run *r, ptrdiff_t item)
 {
-    if (s->items >= 0) {
+    if (s->items != SLOTS) {
         for (ptrdiff_t i = 0; i < s->count; i++)
             s->calls[i].function(s->calls[i].op, r, item);
         return;
@@ -33,7 +33,9 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
 
 ptrdiff_t items_of(const stage *s, const run *r)
 {
-    return s->items < 0 ? r->items : s->items;
+    if (s->items >= 0)
+        return s->items;
+    return s->items == SLOTS ? r->items : -s->items * r->slots;
 }
 
 /* --- numbers too small for the exponent ----------------------------------------------------------

@@ -11,6 +11,7 @@
  *
  * A pass takes o->group slots; their tiles are cut into blocks that stay in the cache.
  */
+#include "channel_conv.h"
 #include "winograd.h"
 
 /* --- 1. the weight at the points: once a step ------------------------------------------------------ */
@@ -26,6 +27,7 @@ typedef struct {
     const float *data;
     ptrdiff_t outputs, inputs, to_output, to_input;
     int turned;
+    const float *scale;             /* of a vector of outputs; NULL: 1 */
 } taps_order;
 
 /* g[j][i] = tap (i, j) of LANES outputs; 0 for those beyond the last. */
@@ -37,7 +39,7 @@ INLINE void load_taps(const taps_order *s, ptrdiff_t output, ptrdiff_t input, ve
         float lanes[LANES] __attribute__((aligned(64))) = {0};
         for (ptrdiff_t l = 0; l < count; l++)
             lanes[l] = from[l * s->to_output + (s->turned ? 8 - t : t)];
-        g[t % 3][t / 3] = load(lanes);
+        g[t % 3][t / 3] = s->scale ? load(lanes) * load(s->scale) : load(lanes);
     }
 }
 
@@ -70,20 +72,30 @@ static void pack_vector(const taps_order *s, ptrdiff_t vector, float *packed)
     }
 }
 
+/* The bias [K / LANES][LANES], behind u. */
+INLINE float *packed_bias(const op *o)
+{
+    const ptrdiff_t panels = (vectors_for(o->outputs) + PANEL - 1) / PANEL;
+    return o->packed + panels * panel_floats(o->inputs);
+}
+
 /* An item is a vector of outputs. */
 void NAMED(winograd_pack_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const taps_order s = {o->weight, o->outputs, o->inputs, o->inputs * 9, 9, 0};
     (void)r;
     if (packed_already(o, item))
         return;
+    const normalisation n = normalisation_of(o, item * LANES);
+    const taps_order s = {
+        o->weight, o->outputs, o->inputs, o->inputs * 9, 9, 0, o->gamma ? n.scale : NULL};
     pack_vector(&s, item, o->packed);
+    store(packed_bias(o) + item * LANES, load(n.shift));
 }
 
 /* An item is a vector of inputs. */
 void NAMED(winograd_pack_backward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const taps_order s = {o->weight, o->inputs, o->outputs, 9, o->inputs * 9, 1};
+    const taps_order s = {o->weight, o->inputs, o->outputs, 9, o->inputs * 9, 1, NULL};
     (void)r;
     pack_vector(&s, item, o->packed_back);
 }
@@ -95,52 +107,71 @@ typedef struct {
     const map *x, *y, *gate;        /* gate: NULL for none */
     ptrdiff_t pad_h, pad_w;
     ptrdiff_t inputs, outputs;
-    const float *u, *bias;          /* bias: NULL for none */
+    const float *u, *bias;          /* bias: whole vectors; NULL for none */
     int relu;
 } convolution;
 
-static void convolve_block(const convolution *s, const tile_block *b, float *scratch)
+/* `panels` of the outputs of a block of tiles. */
+static void convolve_block(
+    const convolution *s, const tile_block *b, share panels, float *scratch)
 {
-    const ptrdiff_t planes = vectors_for(s->inputs), vectors = vectors_for(s->outputs);
+    const ptrdiff_t planes = vectors_for(s->inputs);
+    const ptrdiff_t vectors = smaller(vectors_for(s->outputs), panels.end * PANEL);
     const ptrdiff_t plane = b->count * LANES, u_point = spread(s->inputs * PANEL * LANES);
     const ptrdiff_t v_point = spread(planes * plane), m_point = spread(PANEL * plane);
     float *v = scratch, *m = v + POINTS * v_point;
     for (ptrdiff_t p = 0; p < planes; p++)
         NAMED(windows_to_points)(b, s->x, s->pad_h, s->pad_w, p, v + p * plane, v_point);
-    for (ptrdiff_t k = 0; k < vectors; k += PANEL) {
+    for (ptrdiff_t k = panels.first * PANEL; k < vectors; k += PANEL) {
         const int width = (int)smaller(PANEL, vectors - k);
         const float *u = s->u + k / PANEL * panel_floats(s->inputs);
         for (int i = 0; i < POINTS; i++)
             NAMED(point_sums)(v + i * v_point, plane, s->inputs, u + i * u_point, m + i * m_point,
                               plane, b->count, width);
         for (int i = 0; i < width; i++) {
-            const ptrdiff_t first = (k + i) * LANES;
-            const ptrdiff_t count = smaller(LANES, s->outputs - first);
-            const vec bias = s->bias ? load_some(s->bias + first, count) : splat(0.0f);
+            const vec bias = s->bias ? load(s->bias + (k + i) * LANES) : splat(0.0f);
             NAMED(points_to_outputs)(
                 b, m + i * plane, m_point, bias, s->relu, s->gate, s->y, k + i);
         }
     }
 }
 
-static void convolve(const convolution *s, const op *o, const run *r, ptrdiff_t slot)
+static ptrdiff_t panels_of(const convolution *s)
 {
-    const ptrdiff_t all = NAMED(tiles_of_call)(o, r, s->y, slot);
+    return (vectors_for(s->outputs) + PANEL - 1) / PANEL;
+}
+
+/* The tiles first … end - 1 of the maps from `slot` on. */
+static void convolve_tiles(
+    const convolution *s, const run *r, ptrdiff_t slot, ptrdiff_t first, ptrdiff_t end,
+    share panels)
+{
     tile_block b = {.run = r};
-    for (ptrdiff_t first = 0; first < all; first += b.count) {
-        NAMED(next_block)(&b, s->y, slot, first, all, vectors_for(s->inputs));
-        convolve_block(s, &b, scratch_of(r));
+    for (; first < end; first += b.count) {
+        NAMED(next_block)(&b, s->y, slot, first, end, vectors_for(s->inputs));
+        convolve_block(s, &b, panels, scratch_of(r));
     }
 }
 
-void NAMED(winograd_conv_forward)(const op *o, const run *r, ptrdiff_t slot)
+/* Parts share the tiles and, of each of these shares, `output_parts` the panels. */
+static void convolve_part(const convolution *s, const op *o, const run *r, ptrdiff_t item)
+{
+    const ptrdiff_t slot = item / o->parts, across = o->output_parts;
+    const ptrdiff_t part = item % o->parts / across, parts = o->parts / across;
+    const ptrdiff_t panel = item % across, panels = panels_of(s);
+    const ptrdiff_t tiles = NAMED(tiles_of_call)(o, r, s->y, slot);
+    convolve_tiles(s, r, slot, part * tiles / parts, (part + 1) * tiles / parts,
+                   (share){slot, panel * panels / across, (panel + 1) * panels / across});
+}
+
+void NAMED(winograd_conv_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const convolution s = {
         .x = &o->x, .y = &o->y, .pad_h = o->pad_h, .pad_w = o->pad_w,
-        .inputs = o->inputs, .outputs = o->outputs, .u = o->packed, .bias = o->bias,
+        .inputs = o->inputs, .outputs = o->outputs, .u = o->packed, .bias = packed_bias(o),
         .relu = o->relu,
     };
-    convolve(&s, o, r, slot);
+    convolve_part(&s, o, r, item);
 }
 
 /* --- 3. backward: dx -------------------------------------------------------------------------------- */
@@ -152,7 +183,8 @@ void NAMED(winograd_conv_backward_input)(const op *o, const run *r, ptrdiff_t sl
         .pad_h = 2 - o->pad_h, .pad_w = 2 - o->pad_w,
         .inputs = o->outputs, .outputs = o->inputs, .u = o->packed_back,
     };
-    convolve(&s, o, r, slot);
+    convolve_tiles(&s, r, slot, 0, NAMED(tiles_of_call)(o, r, s.y, slot),
+                   (share){slot, 0, panels_of(&s)});
 }
 
 /* --- 4. backward: dweight and dbias, summed over the slots of an item ------------------------------- */
