@@ -132,7 +132,10 @@ def engine_extension() -> Extension:
         ["minicnn/engine/plan.pyx", *(f"minicnn/engine/csrc/{c}.c" for c in ("run", "team"))],
         include_dirs=["minicnn/engine"],
         define_macros=[("MINICNN_X86", "1")] if x86 else [],
-        depends=sorted(str(p.relative_to(HERE)) for p in HERE.glob("minicnn/engine/csrc/*.[ch]")),
+        depends=[
+            "minicnn/engine/sizes.pxi",
+            *sorted(str(p.relative_to(HERE)) for p in HERE.glob("minicnn/engine/csrc/*.[ch]")),
+        ],
     )
 
 

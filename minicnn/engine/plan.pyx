@@ -37,33 +37,7 @@ cdef choose():
 
 
 choose()
-LANES = table.lanes
-BLOCKS = {
-    "linear_forward": LINEAR_OUTPUTS,
-    "linear_backward_weight": LINEAR_VECTORS * table.lanes,
-    "linear_backward_input": LINEAR_INPUTS,
-    "sum_partials": PARTIAL_BLOCK,
-    "rows_forward": ROWS_OUTPUTS,
-    "rows_backward_weight": ROWS_INPUTS,
-    "rows_backward_weight_by_outputs": ROWS_OUTPUTS,
-    "rows_backward_input": ROWS_INPUTS,
-    "row_sum_partials": PARTIAL_BLOCK,
-    "channel_conv_backward_weight_of_all": BATCH_VECTORS,
-    "scale_bytes": BYTE_BLOCK,
-    "square_gradients": UPDATE_BLOCK,
-    "update": UPDATE_BLOCK,
-}
-BLOCKS |= dict.fromkeys((
-    "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
-    "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
-    "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
-), table.lanes)
-SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
-WINOGRAD = {
-    "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
-    "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
-}
-ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
+include "sizes.pxi"
 
 
 def supported(str name):
@@ -167,7 +141,8 @@ cdef class Plan:
         op.seen = <uint64_t*>self.zeros(2 * operation.outputs if operation.repacked else 0)
         op.packed_back = self.zeros(operation.packed_back)
         if operation.packs_over is not None:
-            op.packed_back = self.ops[<Py_ssize_t>self.operations.index(operation.packs_over)].packed
+            first_use = self.operations.index(operation.packs_over)
+            op.packed_back = self.ops[<Py_ssize_t>first_use].packed
         if operation.forward_taps is not None:
             self.fill_taps(&op.forward_taps, operation.forward_taps)
             op.weight_taps = self.offsets(operation.weight_taps)

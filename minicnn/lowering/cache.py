@@ -89,9 +89,7 @@ class PassCache:
                     del self.made[oldest]
                     self.steps.clear()  # they hold plans, too
                     self.predictions.clear()
-                lowered = lower(
-                    layers, shape, training, across, input_gradient, one_stage, threads
-                )
+                lowered = lower(layers, shape, training, across, input_gradient, one_stage, threads)
                 if lowered and slot_bytes(lowered) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:

@@ -11,7 +11,8 @@ from . import channels, samples
 from .lifetimes import place_buffers
 from .nodes import Node, fold_batchnorms, make_nodes, with_rows
 from .parts import divide
-from .stages import ChannelStages, SampleStages, training_step
+from .stages import ChannelStages, SampleStages
+from .whole_step import training_step
 
 
 class Lowered(NamedTuple):

@@ -173,7 +173,7 @@ class ChannelStages(Stages):
             self.stages[-1] = self.stages[-1]._replace(wait=True)
 
     def pack_backward(self, over: bool) -> None:
-        """Weights for dx, of those operations that put them over others, or of those that do not."""
+        """Weights for dx, of the operations that put them over others, or of those that do not."""
         for node in self.nodes:
             op = node.back or node.op
             if node.kind == "conv" and op.dx is not None and (op.packs_over is not None) == over:
@@ -276,44 +276,3 @@ class ChannelStages(Stages):
         items = -(-weights // BLOCKS["channel_sum_partials"]) + 1  # the last one is the bias
         size = items * BLOCKS["channel_sum_partials"]
         self.blocks("channel_sum_partials", node.op, size, wait=False)
-
-
-def training_step(
-    forward: list[Stage], backward: list[Stage], operations: list[Operation], parameters: int
-) -> list[Stage]:
-    """Both passes, the loss between them and the update of all parameters as one run.
-
-    The first stage and the third and second from the end have items when a batch needs them:
-    images that come as bytes, and clipping. `lowering/step.pyx` knows these places.
-    """
-    end = backward[0].calls[0][1]
-    blocks = -(-parameters // BLOCKS["update"])
-    return [
-        Stage(0, [("scale_bytes", end)], True),
-        *with_loss(forward, backward, operations, end),
-        Stage(0, [("square_gradients", end)], True),
-        Stage(0, [("clip_factor", end)], True),
-        Stage(blocks, [("update", end)], True, whole=True),
-    ]
-
-
-def with_loss(
-    forward: list[Stage], backward: list[Stage], operations: list[Operation], end: int
-) -> list[Stage]:
-    """Both passes with the loss between them.
-
-    A sample's loss needs no other sample. So where each slot goes through all of its calls before
-    the next one, the stages around the loss become one. (Where some kernel takes several slots
-    at a time they must not: places for the maps were given out for the two by themselves.)
-    """
-    *before, last = forward
-    first, *after = backward
-    loss = ("cross_entropy", end)
-    calls = [*last.calls, loss, *first.calls]
-    if all(operations[index].group == 1 for _, index in calls):
-        middle = [Stage(SLOTS, calls, True)]
-    else:
-        middle = [last, Stage(SLOTS, [loss], True), first]
-    sums = Stage(1, [("sum_losses", end)], False)
-    ending = [stage._replace(wait=True) for stage in after[-1:]]
-    return [*before, *middle, sums, *after[:-1], *ending]

@@ -18,7 +18,7 @@ import minicnn as mc
 from engine.nets import random_net
 from minicnn.engine.description import SLOTS, Operation, Stage
 from minicnn.lowering import cache
-from minicnn.lowering.stages import training_step
+from minicnn.lowering.whole_step import training_step
 
 # docs/numerics.md: a step of a small net is off by about 1e-6 of the largest value.
 NET_TOLERANCE = 1e-5

@@ -1,0 +1,29 @@
+# What an item of each kernel takes, and how much memory kernels want: part of plan.pyx.
+
+LANES = table.lanes
+BLOCKS = {
+    "linear_forward": LINEAR_OUTPUTS,
+    "linear_backward_weight": LINEAR_VECTORS * table.lanes,
+    "linear_backward_input": LINEAR_INPUTS,
+    "sum_partials": PARTIAL_BLOCK,
+    "rows_forward": ROWS_OUTPUTS,
+    "rows_backward_weight": ROWS_INPUTS,
+    "rows_backward_weight_by_outputs": ROWS_OUTPUTS,
+    "rows_backward_input": ROWS_INPUTS,
+    "row_sum_partials": PARTIAL_BLOCK,
+    "channel_conv_backward_weight_of_all": BATCH_VECTORS,
+    "scale_bytes": BYTE_BLOCK,
+    "square_gradients": UPDATE_BLOCK,
+    "update": UPDATE_BLOCK,
+}
+BLOCKS |= dict.fromkeys((
+    "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
+    "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
+    "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
+), table.lanes)
+SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
+WINOGRAD = {
+    "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
+    "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
+}
+ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side
