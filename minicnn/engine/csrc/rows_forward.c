@@ -109,24 +109,23 @@ DOT_TILES(DOT_TILE)
 #define DOT_ENTRY(N, K) [N][K] = dot_tile_##N##_##K,
 static dot_function *const dot_tiles[DOT_SAMPLES + 1][DOT_OUTPUTS + 1] = {DOT_TILES(DOT_ENTRY)};
 
-/* Some samples and outputs. A few rows of the weight stay in the nearest cache while all samples
- * pass by, so memory delivers each weight once. */
+/* Some samples and outputs. A few samples stay in the nearest cache while all these weights pass by;
+ * they are few enough for the next cache, so memory delivers each once. */
 static void dot_block(
     const dots *d, const float *x, const float *weight, const float *bias, float *sums, float *y,
     ptrdiff_t samples, ptrdiff_t outputs)
 {
-    const int most = dot_outputs[next_part(samples, DOT_SAMPLES)];
-    for (ptrdiff_t k = 0; k < outputs;) {
-        const int tile_outputs = next_part(outputs - k, most);
-        for (ptrdiff_t n = 0; n < samples;) {
-            const int tile_samples = next_part(samples - n, DOT_SAMPLES);
+    for (ptrdiff_t n = 0; n < samples;) {
+        const int tile_samples = next_part(samples - n, DOT_SAMPLES);
+        for (ptrdiff_t k = 0; k < outputs;) {
+            const int tile_outputs = next_part(outputs - k, dot_outputs[tile_samples]);
             dot_tiles[tile_samples][tile_outputs](
                 d, x + n * d->x_row, weight + k * d->weight_row, bias ? bias + k : NULL, sums,
                 y + n * d->y_row + k);
             sums += tile_samples * tile_outputs * LANES;
-            n += tile_samples;
+            k += tile_outputs;
         }
-        k += tile_outputs;
+        n += tile_samples;
     }
 }
 
