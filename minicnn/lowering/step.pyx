@@ -60,9 +60,11 @@ cdef class TrainingStep:
     cdef double[::1] losses, squares
     cdef uint8_t[::1] right
     cdef float[::1] scaled, values, gradients
-    cdef object class_weight, state     # as last seen
+    cdef object class_weight            # as last seen
+    cdef list state                     # the optimizer's arrays as last seen, and where they are
+    cdef float* addresses[2]
     cdef bint winograd
-    cdef float[::1] class_weights, state0, state1
+    cdef float[::1] class_weights
 
     def __init__(self, chains, layers, passes, optimizer, shape, lock):
         cdef Py_ssize_t batch = shape[0], classes = passes.output_shape[0]
@@ -84,6 +86,7 @@ cdef class TrainingStep:
         segment, = optimizer.segments
         self.values, self.gradients = segment.data, segment.grad
         self.squares = np.empty(-(-segment.data.size // UPDATE_BLOCK))
+        self.state = [None, None]
         self.point()
 
     cdef point(self):
@@ -270,6 +273,8 @@ cdef class TrainingStep:
 
     cdef take_state(self):
         """The optimizer's arrays that this step uses; new ones are its own only afterwards."""
+        cdef float[::1] view
+        cdef Py_ssize_t i
         optimizer = self.optimizer
         slots, names = optimizer.slots, optimizer.used_slots()
         self.now.first = False
@@ -281,12 +286,11 @@ cdef class TrainingStep:
                 array = np.zeros(self.values.shape[0], np.float32)
             state.append(array)
         self.now.state[0] = self.now.state[1] = NULL
-        if len(state) > 0:
-            self.state0 = state[0]
-            self.now.state[0] = &self.state0[0]
-        if len(state) > 1:
-            self.state1 = state[1]
-            self.now.state[1] = &self.state1[0]
+        for i, array in enumerate(state):
+            if array is not self.state[i]:
+                self.state[i] = view = array
+                self.addresses[i] = &view[0]
+            self.now.state[i] = self.addresses[i]
         return dict(zip(names, state)) if self.now.first else None
 
     cdef take_varying(self):

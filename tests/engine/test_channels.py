@@ -73,6 +73,22 @@ def test_pool_of_any_height_behind_a_first_convolution_is_right(pool):
     check(model, (2, 11, 12))
 
 
+@pytest.mark.parametrize("width", (4, 6, 9, 16, 19, 35))
+@pytest.mark.parametrize(("inputs", "stride", "relu"), [(1, 1, True), (3, 2, True), (2, 3, False),
+                                                        (1, 2, True), (17, 1, True)])  # fmt: skip
+def test_windows_of_four_pixels_are_right_in_tiles_of_any_width(inputs, stride, relu, width):
+    between = [mc.ReLU()] if relu else []
+    model = mc.Sequential(
+        mc.Conv2d(inputs, 7, 3, stride, 1), *between, mc.MaxPool2d(2), mc.Conv2d(7, 5, 1),
+        mc.ReLU(), mc.MaxPool2d(2, ceil_mode=True), mc.Linear(None, 3), seed=7,
+    )  # fmt: skip
+    shape = (inputs, 5 * stride, width * stride)
+    x, _ = batch_of(model, shape)
+    y, _, _ = both_passes(model, x, batch_of(model, shape)[1])
+    check(model, shape)
+    assert_close(model.logits(x), y, NET_TOLERANCE, np.abs(y).max())
+
+
 @pytest.mark.parametrize("inputs", (1, 2, 3, 4, 5, 8, 9))
 @pytest.mark.parametrize(("kernel", "padding", "size"), [
     (3, 1, (6, 7)), (5, 0, (14, 14)), ((2, 4), (3, 1), (5, 3)), ((1, 3), 0, (4, 5)), (3, 2, (1, 1)),

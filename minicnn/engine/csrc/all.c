@@ -4,6 +4,7 @@
 #include "channel_conv.c"
 #include "channel_conv_pool.c"
 #include "channel_layout.c"
+#include "channel_pooled.c"
 #include "channel_tiles.c"
 #include "channel_winners.c"
 #include "conv.c"

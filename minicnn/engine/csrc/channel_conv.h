@@ -161,6 +161,11 @@ INLINE void add_weight_gradients(
     }
 }
 
+/* See channel_pooled.c. */
+void NAMED(channel_pooled_row)(
+    const op *o, const channel_sum *s, const float *x, const float *weight, const float *bias,
+    float *y, uint8_t *winner);
+
 #if LANES == 16
 /* See channel_winners.c: whether it can do this operation, and what one row of windows adds. */
 int NAMED(winners_suit)(const op *o);

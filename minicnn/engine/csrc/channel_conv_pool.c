@@ -49,6 +49,14 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
     for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
         const ptrdiff_t k = unit / o->pooled.height * most, h = unit % o->pooled.height;
         const int count = (int)smaller(most, vectors - k);
+        if (count == 1 && o->pool_h == 2 && o->pool_w == 2) {
+            const ptrdiff_t at = (k * o->pooled.height + h) * o->pooled.width * LANES;
+            NAMED(channel_pooled_row)(
+                o, &s, x + h * 2 * o->stride_h * o->x.row, o->packed + k * next_vector,
+                bias + k * LANES, y + k * o->pooled.plane + h * o->pooled.row,
+                winners ? winners + at : NULL);
+            continue;
+        }
         /* 1. The rows under one row of windows. */
         for (ptrdiff_t i = 0; i < o->pool_h; i++)
             NAMED(channel_sum_block)(
@@ -59,7 +67,9 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
             const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
             float *to = y + (k + v) * o->pooled.plane + h * o->pooled.row;
             const float *from = rows + v * o->pool_h * row;
-            if (winners)
+            if (winners && o->pool_h == 2 && o->pool_w == 2)
+                reduce_rows(o, from, to, winners + at, 2, 2, 0);
+            else if (winners)
                 reduce_rows(o, from, to, winners + at, o->pool_h, o->pool_w, 0);
             else if (o->pool_h == 2 && o->pool_w == 2)
                 reduce_rows(o, from, to, NULL, 2, 2, o->relu);

@@ -47,15 +47,24 @@ void NAMED(read_channels)(const op *o, const run *r, ptrdiff_t slot)
                           x->height, x->width, at_map(r, slot, x) + c / LANES * x->plane, x->row);
 }
 
+/* `count` values; rows are short, and a call of memcpy takes longer than the few vectors. */
+INLINE void copy_row(float *to, const float *from, ptrdiff_t count)
+{
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const ptrdiff_t some = smaller(LANES, count - i);
+        store_some(to + i, load_some(from + i, some), some);
+    }
+}
+
 /* The network's output from the row o->y, and the gradient of it into the row o->dy. */
 void NAMED(write_row)(const op *o, const run *r, ptrdiff_t slot)
 {
-    memcpy(r->output + slot * o->outputs, at_map(r, slot, &o->y), o->outputs * sizeof(float));
+    copy_row(r->output + slot * o->outputs, at_map(r, slot, &o->y), o->outputs);
 }
 
 void NAMED(read_drow)(const op *o, const run *r, ptrdiff_t slot)
 {
-    memcpy(at_map(r, slot, &o->dy), r->doutput + slot * o->outputs, o->outputs * sizeof(float));
+    copy_row(at_map(r, slot, &o->dy), r->doutput + slot * o->outputs, o->outputs);
 }
 
 /* The row o->dx to the gradient of the network's input. */
