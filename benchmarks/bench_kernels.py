@@ -4,12 +4,12 @@
 
 The peak is probed beside every figure, with the instruction set in use. All times are those of
 the process's own CPU, so that other programs disturb less. What stands before and behind the
-convolution (reading the images, a global average) is part of them. "backward" is the gradient of
-weight and input together; "weight" is that of the weight alone, as a first layer needs it.
+convolution (reading the images, a global average, writing the gradient of the input) is part of
+them. Winograd's method is counted in the multiply-adds of direct sums. "backward" is the gradient
+of weight and input together; "weight" that of the weight alone, as a first layer needs it.
 """
 
 import argparse
-import copy
 import statistics
 import time
 
@@ -45,11 +45,13 @@ def shares(shape, rounds: int) -> list[float]:
     mc.set_num_threads(1)
     x = np.random.default_rng(0).standard_normal((samples, inputs, height, width), np.float32)
     layer = mc.Conv2d(inputs, outputs, kernel, stride, padding)
-    alone = mc.Sequential(layer, mc.GlobalAvgPool2d())
-    behind = mc.Sequential(mc.Conv2d(inputs, inputs, 1, groups=inputs), *copy.deepcopy(alone))
+    model = mc.Sequential(layer, mc.GlobalAvgPool2d()).build(x.shape[1:])
+    layers = [*model.units().values()]
     works = []
-    for model in (alone, behind):
-        passes = model.build(x.shape[1:]).passes_for(x)
+    for input_gradient in (False, True):
+        passes = model.pass_cache.find(
+            layers, model.flat_parameters, x, input_gradient=input_gradient
+        )
         dy = np.random.default_rng(1).standard_normal(passes.forward(x).shape, np.float32)
         works.append((passes, dy))
     operations = 2 * samples * layer.multiply_adds(x.shape[1:])
@@ -75,12 +77,16 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     probe = statistics.median(peak() for _ in range(9)) / 1e9
     print(f"{isa()}, multiply-add probe {probe:.0f} GFLOP/s on one core")
-    print(f"{'convolution':34}{'forward':>9}{'weight':>9}{'backward':>10}")
+    print(f"{'convolution':34}{'method':10}{'forward':>9}{'weight':>9}{'backward':>10}")
     for shape in SHAPES:
         inputs, outputs, kernel, stride, padding, height, width, _ = shape
         name = f"{inputs}→{outputs} {kernel}×{kernel}/{stride} pad {padding}, {height}×{width}"
-        forward, weight, backward = shares(shape, rounds)
-        print(f"{name:34}{forward:9.0%}{weight:9.0%}{backward:10.0%}")
+        for winograd in (False, True) if (kernel, stride) == (3, 1) and inputs >= 16 else (False,):
+            mc.set_winograd(winograd)
+            forward, weight, backward = shares(shape, rounds)
+            kind = "Winograd" if winograd else "direct"
+            print(f"{name:34}{kind:10}{forward:9.0%}{weight:9.0%}{backward:10.0%}", flush=True)
+        mc.set_winograd(True)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def forward_taps(c: Convolution, x: Map, pixel: int = LANES) -> Taps:
         for i in range(c.kernel[0])
         for j in range(c.kernel[1])
     ]
-    return Taps(offsets, list(range(len(offsets))), (0, 0))
+    down = [i * c.dilation[0] - c.padding[0] for i in range(c.kernel[0])]
+    return Taps(offsets, list(range(len(offsets))), (0, 0), down)
 
 
 def weight_taps(c: Convolution, x: Map, channels: int, pixel: int = LANES) -> list[int]:

@@ -118,17 +118,11 @@ void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t item)
 
 /* --- 3. backward: dx ------------------------------------------------------------------------------- */
 
-/* Of the set's positions those whose rows of dy exist, for row number i of its pixels. */
-static void choose_taps(channel_sum *s, const tap_set *set, ptrdiff_t i, ptrdiff_t height)
+static void choose_taps(channel_sum *s, const tap_set *set, ptrdiff_t row, ptrdiff_t height)
 {
-    const ptrdiff_t columns = set->rows ? set->count / set->rows : 0;
-    ptrdiff_t first = 0, end = set->rows;
-    while (first < end && i + set->down[first] >= height)
-        first++;
-    while (first < end && i + set->down[end - 1] < 0)
-        end--;
-    s->first_tap = first * columns;
-    s->end_tap = end * columns;
+    const tap_range range = existing_taps(set, row, height);
+    s->first_tap = range.first;
+    s->end_tap = range.end;
 }
 
 /* Where x has few channels, some neighbouring pixels share a vector. */

@@ -16,12 +16,13 @@ static void weigh(
 {
     const ptrdiff_t rows = y->channels / o->groups;
     const ptrdiff_t pixels = (y->width - taps->first_column + stride_w - 1) / stride_w;
-    s.taps = taps->count;
-    s.tap_x = taps->x;
-    s.tap_weight = taps->weight;
     for (ptrdiff_t g = 0; g < o->groups; g++) {
         for (ptrdiff_t h = taps->first_row, i = 0; h < y->height; h += stride_h, i++) {
             const ptrdiff_t at = taps->first_column * LANES;
+            const tap_range range = existing_taps(taps, i * x_stride_h, x->height);
+            s.taps = range.end - range.first;
+            s.tap_x = taps->x + range.first;
+            s.tap_weight = taps->weight + range.first;
             NAMED(sum_block)(
                 &s, x_data + g * s.channels * x->plane + i * x_stride_h * x->row,
                 o->weight + g * weight_group, bias ? bias + g * rows : NULL,

@@ -182,7 +182,7 @@ typedef struct {
 pass *find_pass(const kernel_table *table, const char *name);
 
 enum {
-    LINEAR_OUTPUTS = 24,                    /* outputs of one item of linear_forward */
+    LINEAR_OUTPUTS = 16,                    /* outputs of one item of linear_forward */
     LINEAR_INPUTS = 48,                     /* inputs of one item of linear_backward_input */
     LINEAR_VECTORS = 4,                     /* vectors of inputs of linear_backward_weight */
     PARTIAL_BLOCK = 2048,                   /* values of one item of sum_partials */

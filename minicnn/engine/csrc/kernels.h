@@ -21,6 +21,26 @@ INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
     return r->local + thread_number() * r->local_stride + slot % m->copies * m->step + m->offset;
 }
 
+typedef struct {
+    ptrdiff_t first, end;
+} tap_range;
+
+/* Those of the set's positions whose rows exist in a map of that height, for its row number `row`; all
+ * of them where the set does not tell its rows. The others would meet zeros only. */
+INLINE tap_range existing_taps(const tap_set *set, ptrdiff_t row, ptrdiff_t height)
+{
+    if (set->rows == 0)
+        return (tap_range){0, set->count};
+    const ptrdiff_t columns = set->count / set->rows, top = set->down[0];
+    const int falls = set->down[set->rows - 1] > top;       /* or rises from row to row */
+    ptrdiff_t first = 0, end = set->rows;
+    while (first < end && (falls ? row + set->down[first] < 0 : row + set->down[first] >= height))
+        first++;
+    while (first < end && (falls ? row + set->down[end - 1] >= height : row + set->down[end - 1] < 0))
+        end--;
+    return (tap_range){first * columns, end * columns};
+}
+
 /* Slots are shared out over the items as evenly as can be. */
 INLINE ptrdiff_t first_slot(const run *r, ptrdiff_t item) { return item * r->slots / r->items; }
 INLINE ptrdiff_t item_of(const run *r, ptrdiff_t slot)
