@@ -31,12 +31,11 @@ INLINE tap_range existing_taps(const tap_set *set, ptrdiff_t row, ptrdiff_t heig
 {
     if (set->rows == 0)
         return (tap_range){0, set->count};
-    const ptrdiff_t columns = set->count / set->rows, top = set->down[0];
-    const int falls = set->down[set->rows - 1] > top;       /* or rises from row to row */
-    ptrdiff_t first = 0, end = set->rows;
-    while (first < end && (falls ? row + set->down[first] < 0 : row + set->down[first] >= height))
+    const ptrdiff_t columns = set->count / set->rows, *down = set->down;
+    ptrdiff_t first = 0, end = set->rows;       /* from row to row they go up, or down */
+    while (first < end && (row + down[first] < 0 || row + down[first] >= height))
         first++;
-    while (first < end && (falls ? row + set->down[end - 1] >= height : row + set->down[end - 1] < 0))
+    while (first < end && (row + down[end - 1] < 0 || row + down[end - 1] >= height))
         end--;
     return (tap_range){first * columns, end * columns};
 }
