@@ -20,7 +20,7 @@ from . import choice
 from .lower import lower
 from .nodes import make_nodes, settings
 from .parts import is_divided
-from .passes import LARGEST, Passes, slot_bytes
+from .passes import LARGEST, Passes, plan_bytes
 from .prediction import Prediction
 from .step import TrainingStep, is_overridden
 
@@ -90,7 +90,7 @@ class PassCache:
                     self.steps.clear()  # they hold plans, too
                     self.predictions.clear()
                 lowered = lower(layers, shape, training, across, input_gradient, one_stage, threads)
-                if lowered and slot_bytes(lowered) <= LARGEST:
+                if lowered and plan_bytes(lowered, 1) <= LARGEST:
                     self.made[key] = Passes(layers, shape, training, lowered, self.running)
                 else:
                     self.made[key] = None

@@ -44,8 +44,7 @@ class Passes:
         self.varying = [
             (i, n.norm or n.layer) for i, n in nodes if n.norm or n.kind in ("dropout", "batchnorm")
         ]
-        self.slot_bytes, self.slot_samples = slot_bytes(lowered), lowered.slot_samples
-        self.floats = lowered.slot_floats, lowered.local_floats, lowered.partial_floats
+        self.lowered, self.slot_samples = lowered, lowered.slot_samples
         self.multiply_adds = sum(n.layer.multiply_adds(n.x_shape) for n in lowered.nodes)
         self.plan = Plan(
             lowered.operations, lowered.forward, lowered.backward, lowered.step,
@@ -61,14 +60,11 @@ class Passes:
         if batch <= FEW and self.multiply_adds > LARGE and self.slot_samples > 1:
             return False
         chunk = batch if self.training else min(batch, self.chunk())
-        return -(-chunk // self.slot_samples) * self.slot_bytes <= LARGEST
+        return plan_bytes(self.lowered, chunk) <= LARGEST  # for any number of threads the same
 
     def memory(self, batch: int) -> int:
         """Bytes that training on a batch of so many samples takes, besides the parameters."""
-        slots = -(-batch // self.slot_samples)
-        groups = slots if self.slot_samples > 1 else min(slots, ITEMS)
-        slot, thread, group = self.floats
-        return 4 * (slots * slot + get_num_threads() * thread + groups * group)
+        return plan_bytes(self.lowered, batch, get_num_threads())
 
     def chunk(self) -> int:
         """Samples that prediction takes at a time."""
@@ -125,6 +121,9 @@ class Passes:
                 layer.num_batches_tracked[...] += self.training and layer.training
 
 
-def slot_bytes(lowered: Lowered) -> int:
-    """Memory that each LANES samples need."""
-    return 4 * (lowered.slot_floats + lowered.local_floats + lowered.partial_floats)
+def plan_bytes(lowered: Lowered, batch: int, threads: int = 1) -> int:
+    """Memory of a plan for so many samples: slots, what threads keep, private gradients."""
+    slots = -(-batch // lowered.slot_samples)
+    groups = slots if lowered.slot_samples > 1 else min(slots, ITEMS)
+    floats = slots * lowered.slot_floats + threads * lowered.local_floats
+    return 4 * (floats + groups * lowered.partial_floats)

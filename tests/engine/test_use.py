@@ -241,3 +241,14 @@ def test_training_with_frozen_batchnorm_is_one_call_and_leaves_its_statistics(ba
         for name, array in model.buffers().items():
             assert_same_bits(array, before[name])
     np.testing.assert_allclose(*ends, rtol=1e-4, atol=1e-6)
+
+
+def test_large_batch_is_counted_by_its_slots_and_not_by_what_threads_keep(keep_threads):
+    """With BatchNorm a thread keeps several times what a slot does."""
+    layers = [mc.Conv2d(3, 32, 3, padding=1), mc.BatchNorm2d(32), mc.ReLU()]
+    layers += [mc.Conv2d(32, 32, 3, padding=1), mc.BatchNorm2d(32), mc.ReLU(), mc.MaxPool2d(2)]
+    model = mc.Sequential(*layers, mc.Linear(None, 10)).build((3, 32, 32))
+    passes = model.passes_for(np.zeros((64, 3, 32, 32), np.float32))
+    for threads in (1, 2, 64):
+        mc.set_num_threads(threads)
+        assert passes.fits(6000) and not passes.fits(32768)
