@@ -120,9 +120,9 @@ void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t item)
 
 static void choose_taps(channel_sum *s, const tap_set *set, ptrdiff_t row, ptrdiff_t height)
 {
-    const tap_range range = existing_taps(set, row, height);
-    s->first_tap = range.first;
-    s->end_tap = range.end;
+    const range those = existing_taps(set, row, height);
+    s->first_tap = those.first;
+    s->end_tap = those.end;
 }
 
 /* Where x has few channels, some neighbouring pixels share a vector. */

@@ -8,8 +8,7 @@
 #include "channel_conv.h"
 
 /* The largest value of each window of `rows` [pool_h][pooled.width * pool_w][LANES], and, unless
- * `winner` is NULL, its position in the window. The first maximum wins, and the first NaN beats
- * all. */
+ * `winner` is NULL, its position in the window. */
 INLINE void reduce_rows(
     const op *o, const float *rows, float *y, uint8_t *winner, ptrdiff_t pool_h, ptrdiff_t pool_w,
     int relu)
@@ -21,11 +20,8 @@ INLINE void reduce_rows(
         for (ptrdiff_t i = 0; i < pool_h; i++) {
             for (ptrdiff_t j = 0; j < pool_w; j++) {
                 const vec v = load(rows + i * row + j * LANES);
-                const ivec better = ~(ivec)(v <= best) & (ivec)(best == best);
                 const ivec here = (ivec)ALL(0) + (int32_t)(i * pool_w + j);
-                best = choose(better, v, best);
-                if (winner)
-                    which = (better & here) | (~better & which);
+                keep_larger(&best, winner ? &which : NULL, v, here);
             }
         }
         store(y + w * LANES, relu ? gated(best, best) : best);

@@ -12,8 +12,7 @@ typedef struct {
     int relu;
 } pooled_sum;
 
-/* The largest of four, and, unless `winner` is NULL, which one. The first maximum wins, and the first
- * NaN beats all. */
+/* The largest of four, and, unless `winner` is NULL, which one. */
 INLINE void largest_of_four(vec a, vec b, vec c, vec d, float *y, uint8_t *winner, int relu)
 {
     const vec other[3] = {b, c, d};
@@ -21,10 +20,8 @@ INLINE void largest_of_four(vec a, vec b, vec c, vec d, float *y, uint8_t *winne
     ivec which = (ivec)ALL(0);
     UNROLL
     for (int i = 0; i < 3; i++) {
-        const ivec better = ~(ivec)(other[i] <= best) & (ivec)(best == best);
-        best = choose(better, other[i], best);
-        if (winner)
-            which = (better & (i + 1)) | (~better & which);
+        const ivec number = (ivec)ALL(0) + (i + 1);
+        keep_larger(&best, winner ? &which : NULL, other[i], number);
     }
     store(y, relu ? gated(best, best) : best);
     if (winner)

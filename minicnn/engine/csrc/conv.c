@@ -19,10 +19,10 @@ static void weigh(
     for (ptrdiff_t g = 0; g < o->groups; g++) {
         for (ptrdiff_t h = taps->first_row, i = 0; h < y->height; h += stride_h, i++) {
             const ptrdiff_t at = taps->first_column * LANES;
-            const tap_range range = existing_taps(taps, i * x_stride_h, x->height);
-            s.taps = range.end - range.first;
-            s.tap_x = taps->x + range.first;
-            s.tap_weight = taps->weight + range.first;
+            const range those = existing_taps(taps, i * x_stride_h, x->height);
+            s.taps = those.end - those.first;
+            s.tap_x = taps->x + those.first;
+            s.tap_weight = taps->weight + those.first;
             NAMED(sum_block)(
                 &s, x_data + g * s.channels * x->plane + i * x_stride_h * x->row,
                 o->weight + g * weight_group, bias ? bias + g * rows : NULL,

@@ -23,21 +23,31 @@ INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
 
 typedef struct {
     ptrdiff_t first, end;
-} tap_range;
+} range;
 
 /* Those of the set's positions whose rows exist in a map of that height, for its row number `row`; all
  * of them where the set does not tell its rows. The others would meet zeros only. */
-INLINE tap_range existing_taps(const tap_set *set, ptrdiff_t row, ptrdiff_t height)
+INLINE range existing_taps(const tap_set *set, ptrdiff_t row, ptrdiff_t height)
 {
     if (set->rows == 0)
-        return (tap_range){0, set->count};
+        return (range){0, set->count};
     const ptrdiff_t columns = set->count / set->rows, *down = set->down;
     ptrdiff_t first = 0, end = set->rows;       /* from row to row they go up, or down */
     while (first < end && (row + down[first] < 0 || row + down[first] >= height))
         first++;
     while (first < end && (row + down[end - 1] < 0 || row + down[end - 1] >= height))
         end--;
-    return (tap_range){first * columns, end * columns};
+    return (range){first * columns, end * columns};
+}
+
+/* One more of the values whose largest is wanted. The first maximum wins, and the first NaN beats all.
+ * `which` tells the winner's number, unless it is NULL. */
+INLINE void keep_larger(vec *best, ivec *which, vec v, ivec number)
+{
+    const ivec better = ~(ivec)(v <= *best) & (ivec)(*best == *best);
+    *best = choose(better, v, *best);
+    if (which)
+        *which = (better & number) | (~better & *which);
 }
 
 /* Slots are shared out over the items as evenly as can be. */

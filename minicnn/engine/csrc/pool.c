@@ -39,7 +39,7 @@ static int clear_unless_covered(const op *o, float *dx)
 
 /* --- maximum ---------------------------------------------------------------------------------- */
 
-/* The first maximum wins, and the first NaN beats all. Winners are positions in the kernel. */
+/* Winners are positions in the kernel. */
 INLINE void max_window(
     const op *o, const float *x, ptrdiff_t oh, ptrdiff_t ow, float *y, uint8_t *winner)
 {
@@ -49,10 +49,8 @@ INLINE void max_window(
     for (ptrdiff_t h = at.top; h < at.bottom; h++) {
         for (ptrdiff_t w = at.left; w < at.right; w++) {
             const vec v = load(x + h * o->x.row + w * LANES);
-            const ivec better = ~(ivec)(v <= best) & (ivec)(best == best);
-            best = choose(better, v, best);
-            if (winner)
-                which = (better & position(o, oh, ow, h, w)) | (~better & which);
+            keep_larger(&best, winner ? &which : NULL, v,
+                        (ivec)ALL(0) + position(o, oh, ow, h, w));
         }
     }
     store(y, best);

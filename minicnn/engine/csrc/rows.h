@@ -11,10 +11,6 @@
 
 #include "kernels.h"
 
-typedef struct {
-    ptrdiff_t first, end;
-} range;
-
 INLINE ptrdiff_t whole_parts(ptrdiff_t count, ptrdiff_t most) { return (count + most - 1) / most; }
 
 /* One of the fewest nearly equal parts of `count` values, none above `most`. */
