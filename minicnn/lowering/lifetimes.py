@@ -46,6 +46,8 @@ def touched(name: str, op: Operation) -> list[Map | None]:
         return [op.x]
     if name in ("channel_batchnorm_gradient_sums", "batchnorm_gradient_sums"):
         return [op.x, op.dy]
+    if name == "row_cross_entropy":
+        return [op.y, op.dy]
     if name == "channel_conv_pool_forward":
         return [op.x, op.pooled, op.bytes]
     if name == "channel_conv_pool_backward_weight":

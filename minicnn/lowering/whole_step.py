@@ -37,6 +37,8 @@ def with_loss(
     loss = ("cross_entropy", end)
     calls = [*last.calls, loss, *first.calls]
     if all(operations[index].group == 1 for _, index in calls):
+        if last.calls[-1][0] == "write_row":  # one row a slot: no need to copy it out and back
+            calls = [*last.calls[:-1], ("row_cross_entropy", end), *first.calls[1:]]
         middle = [Stage(SLOTS, calls, True)]
     else:
         middle = [last, Stage(SLOTS, [loss], True), first]

@@ -87,6 +87,7 @@ static const named_pass passes[] = {
     PASS(channel_dropout_forward)
     PASS(channel_dropout_backward)
     PASS(cross_entropy)
+    PASS(row_cross_entropy)
     PASS(sum_losses)
     PASS(scale_bytes)
     PASS(square_gradients)

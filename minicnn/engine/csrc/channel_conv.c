@@ -131,7 +131,7 @@ static void side_by_side(const op *o, const run *r, ptrdiff_t slot)
     const tap_set *set = o->input_taps;
     const ptrdiff_t pixels = (o->dx.width + o->side - 1) / o->side, room = LANES / o->side;
     const float *dy = at_map(r, slot, &o->dy), *gate = at_map(r, slot, &o->x);
-    float *dx = at_map(r, slot, &o->dx), *sums = scratch_of(r);
+    float *dx = at_map(r, slot, &o->dx), *sums = r->scratch;
     channel_sum s = {
         .channels = o->outputs, .per_plane = LANES, .x_plane = o->dy.plane,
         .x_step = o->side * LANES, .taps = set->count, .tap_x = set->x, .y_step = LANES,
@@ -255,7 +255,7 @@ void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdi
     const ptrdiff_t plane = item % g.planes, k = item / g.planes * BATCH_VECTORS;
     const ptrdiff_t vectors = smaller(BATCH_VECTORS, g.vectors - k);
     const ptrdiff_t inputs = smaller(LANES, o->inputs - plane * LANES);
-    float *sums = scratch_of(r), *dbias = sums + taps * LANES * vectors * LANES;
+    float *sums = r->scratch, *dbias = sums + taps * LANES * vectors * LANES;
     channel_products s = gradient_products(o, &g, o->dy.plane, o->dy.row);
     s.out_step = vectors * LANES;
     s.width = o->dy.width;

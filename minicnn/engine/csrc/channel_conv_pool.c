@@ -41,7 +41,7 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
     const share own = share_of(o, item, (vectors + most - 1) / most * o->pooled.height);
     const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
     uint8_t *winners = keeps_winners(o) ? at_bytes(r, own.slot, o) : NULL;
-    float *y = at_map(r, own.slot, &o->pooled), *rows = scratch_of(r);
+    float *y = at_map(r, own.slot, &o->pooled), *rows = r->scratch;
     for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
         const ptrdiff_t k = unit / o->pooled.height * most, h = unit % o->pooled.height;
         const int count = (int)smaller(most, vectors - k);
@@ -103,7 +103,7 @@ void NAMED(channel_conv_pool_backward_weight)(const op *o, const run *r, ptrdiff
     const float *x = at_map(r, slot, &o->x), *dy = at_map(r, slot, &o->dpooled);
     const float *y = at_map(r, slot, &o->pooled);
     const uint8_t *winners = at_bytes(r, slot, o);
-    float *rows = scratch_of(r), *dweight = gradients_at(o, r, slot);
+    float *rows = r->scratch, *dweight = gradients_at(o, r, slot);
     float *dbias = dweight + g.planes * g.starts * g.run * g.vectors * LANES;
     const int first = slot == first_slot(r, item_of(r, slot));
     channel_products s = gradient_products(o, &g, plane, pixels * LANES);

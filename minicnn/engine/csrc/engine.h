@@ -128,8 +128,8 @@ typedef struct {
     ptrdiff_t partial_stride;
     float *local;                           /* (threads, local_stride): what lives for one stage */
     ptrdiff_t local_stride;
-    float *scratch;                         /* (threads, scratch_stride) */
-    ptrdiff_t scratch_stride;
+    float *scratch;                         /* (threads, scratch_stride): while a pass runs */
+    ptrdiff_t scratch_stride;               /* kernels see their thread's part of both */
     ptrdiff_t input_size;                   /* values of a sample */
     const float *input;                     /* (batch, ...) */
     float *output;                          /* (batch, ...) */

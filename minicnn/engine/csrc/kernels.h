@@ -18,7 +18,8 @@ INLINE float *at_map(const run *r, ptrdiff_t slot, const map *m)
         return r->arena + slot * r->slot_stride + m->offset;
     if (m->where == IN_INPUT)       /* never written */
         return (float *)r->input + slot * r->input_size + m->offset;
-    return r->local + thread_number() * r->local_stride + slot % m->copies * m->step + m->offset;
+    const ptrdiff_t copy = m->copies > 1 ? slot % m->copies : 0;
+    return r->local + copy * m->step + m->offset;
 }
 
 typedef struct {
@@ -81,12 +82,6 @@ INLINE vec sum_of_items(const run *r, const float *partial)
     for (ptrdiff_t i = 1; i < r->items; i++)
         sum += load(partial + i * r->partial_stride);
     return sum;
-}
-
-/* Memory of this thread; what it holds lasts until the pass that asked for it returns. */
-INLINE float *scratch_of(const run *r)
-{
-    return r->scratch + thread_number() * r->scratch_stride;
 }
 
 /* Winners of pooling are kept for the backward pass; where there is none they have no place. */

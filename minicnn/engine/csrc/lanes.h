@@ -113,6 +113,33 @@ INLINE vec choose(ivec mask, vec yes, vec no)
     return (vec)(((ivec)yes & mask) | ((ivec)no & ~mask));
 }
 
+/* a where a > b, else b: b where one of them is NaN. */
+INLINE vec maximum(vec a, vec b)
+{
+#if LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+/* The first lane of a mask that is all ones; LANES where there is none. */
+INLINE int first_lane(ivec mask)
+{
+#if LANES == 16
+    return __builtin_ctz(_mm512_movepi32_mask((__m512i)mask) | 1u << LANES);
+#elif LANES == 8
+    return __builtin_ctz(_mm256_movemask_ps((__m256)mask) | 1u << LANES);
+#else
+    int lane = 0;
+    while (lane < LANES && !mask[lane])
+        lane++;
+    return lane;
+#endif
+}
+
 /* 0 where gate <= 0, else v: ReLU and its derivative, written so that NaN is passed on. */
 INLINE vec gated(vec v, vec gate) { return (vec)((ivec)v & ~(ivec)(gate <= splat(0.0f))); }
 

@@ -34,33 +34,36 @@ INLINE vec exponential(vec x)
     return keep(~tiny, series * (vec)power);
 }
 
-/* All three leave the result in all lanes. */
+/* Each lane with the one that is n lanes away, n a power of two. */
+#define FOUR_AWAY(i, n) (i) ^ (n), ((i) + 1) ^ (n), ((i) + 2) ^ (n), ((i) + 3) ^ (n)
+#if LANES == 16
+#define EXCHANGED(v, n) \
+    __builtin_shufflevector(v, v, FOUR_AWAY(0, n), FOUR_AWAY(4, n), FOUR_AWAY(8, n), FOUR_AWAY(12, n))
+#elif LANES == 8
+#define EXCHANGED(v, n) __builtin_shufflevector(v, v, FOUR_AWAY(0, n), FOUR_AWAY(4, n))
+#else
+#define EXCHANGED(v, n) __builtin_shufflevector(v, v, FOUR_AWAY(0, n))
+#endif
+
+/* Both leave the result in all lanes. */
 INLINE vec largest_lane(vec v)
 {
-    UNROLL
-    for (int i = 1; i < LANES; i *= 2) {
-        const vec a = LOW(v, v), b = HIGH(v, v);
-        v = choose(a > b, a, b);
-    }
-    return v;
-}
-
-INLINE ivec smallest_lane(ivec v)
-{
-    UNROLL
-    for (int i = 1; i < LANES; i *= 2) {
-        const ivec a = LOW(v, v), b = HIGH(v, v), less = a < b;
-        v = (a & less) | (b & ~less);
-    }
-    return v;
+    if (LANES > 8)
+        v = maximum(v, EXCHANGED(v, LANES / 2));
+    if (LANES > 4)
+        v = maximum(v, EXCHANGED(v, 4));
+    v = maximum(v, EXCHANGED(v, 2));
+    return maximum(v, EXCHANGED(v, 1));
 }
 
 INLINE dvec sum_of_lanes(dvec v)
 {
-    UNROLL
-    for (int i = 1; i < LANES; i *= 2)
-        v = LOW(v, v) + HIGH(v, v);
-    return v;
+    if (LANES > 8)
+        v += EXCHANGED(v, LANES / 2);
+    if (LANES > 4)
+        v += EXCHANGED(v, 4);
+    v += EXCHANGED(v, 2);
+    return v + EXCHANGED(v, 1);
 }
 
 /* LANES values, or the `count` there are with `rest` behind them. */
@@ -80,19 +83,18 @@ INLINE void store_left(float *p, ptrdiff_t count, vec v)
 
 /* Whether the first of the largest logits is the label's; a NaN counts as the largest. A label
  * that stands for no class is never right. */
-static int is_right(const float *z, ptrdiff_t classes, vec largest, int64_t label)
+INLINE int is_right(const float *z, ptrdiff_t classes, vec largest, int64_t label)
 {
-    const ivec none = (ivec)ALL(INT32_MAX);
-    ivec nan = none, first = none;              /* in each lane, where the first one is */
+    ptrdiff_t first = -1;
     for (ptrdiff_t k = 0; k < classes; k += LANES) {
         const vec v = load_padded(z + k, classes - k, -INFINITY);
-        const ivec here = lane_numbers() + (int32_t)k;
-        const ivec not_one = v != v, top = (v == largest) & (first == none);
-        nan = (here & not_one & (nan == none)) | (nan & ~(not_one & (nan == none)));
-        first = (here & top) | (first & ~top);
+        const int nan = first_lane(v != v), top = first_lane(v == largest);
+        if (nan < LANES)
+            return k + nan == label;
+        if (first < 0 && top < LANES)
+            first = k + top;
     }
-    const int32_t of_nan = smallest_lane(nan)[0], of_largest = smallest_lane(first)[0];
-    return (of_nan < INT32_MAX ? of_nan : of_largest) == label;
+    return first == label;
 }
 
 /* e of one row, and the sum of its values. */
@@ -107,53 +109,76 @@ INLINE double exponentials(const float *z, ptrdiff_t classes, vec largest, float
     return sum_of_lanes(sum)[0];
 }
 
-/* sum_k w[k] (-log p[k]) */
-static double spread_loss(const training *t, const float *z, double log_sum, double largest)
+/* sum_k w[k] (z[k] - largest) */
+static double weighted_gaps(const training *t, const float *z, double largest)
 {
     double sum = 0.0;
     for (ptrdiff_t k = 0; k < t->classes; k++)
-        sum += (log_sum - (z[k] - largest)) * (t->class_weight ? t->class_weight[k] : 1.0);
+        sum += (z[k] - largest) * (t->class_weight ? t->class_weight[k] : 1.0);
     return sum;
 }
 
-static void loss_row(const training *t, const float *z, ptrdiff_t n, float *dz)
+/* One row; dz may be z. `narrow`: all classes are in one vector. */
+INLINE void loss_of_row(
+    const training *t, const float *z, ptrdiff_t n, float *dz, const int narrow)
 {
     const ptrdiff_t classes = t->classes;
     const int64_t y = t->labels[n];
-    /* 1. The largest logit, so that no exponential overflows, and the sum. */
-    vec v = splat(-INFINITY);
-    for (ptrdiff_t k = 0; k < classes; k += LANES) {
-        const vec part = load_padded(z + k, classes - k, -INFINITY);
-        v = choose(part > v, part, v);
-    }
+    /* 1. The largest logit, so that no exponential overflows, and what needs z. */
+    const vec first = load_padded(z, classes, -INFINITY);
+    vec v = maximum(first, splat(-INFINITY));
+    for (ptrdiff_t k = LANES; !narrow && k < classes; k += LANES)
+        v = maximum(load_padded(z + k, classes - k, -INFINITY), v);
     const vec largest = largest_lane(v);
-    t->right[n] = is_right(z, classes, largest, y);
+    t->right[n] = is_right(z, narrow ? smaller(classes, LANES) : classes, largest, y);
     t->losses[n] = 0.0;
     if (y == t->ignore_index) {
         memset(dz, 0, classes * sizeof(float));
         return;
     }
-    const double sum = exponentials(z, classes, largest, dz), log_sum = log(sum);
-    /* 2. The loss, from z, since p may be 0. log_sum would vanish beside a logit of 1e20. */
+    const double even = t->smoothing / classes, gap = (double)z[y] - largest[0];
+    const double gaps = even != 0.0 ? weighted_gaps(t, z, largest[0]) : 0.0;
+    /* 2. The exponentials, in dz where they are many, and their sum. */
+    vec e = splat(0.0f);
+    float each[LANES] __attribute__((aligned(64)));
+    double sum;
+    if (narrow) {
+        e = exponential(first - largest);
+        store(each, e);
+        sum = sum_of_lanes(__builtin_convertvector(e, dvec))[0];
+    } else {
+        sum = exponentials(z, classes, largest, dz);
+    }
+    const double log_sum = log(sum), e_of_label = (narrow ? each : dz)[y];
+    /* 3. The loss, from z, since p may be 0. log_sum would vanish beside a logit of 1e20. */
     const double hard = (1.0 - t->smoothing) * (t->class_weight ? t->class_weight[y] : 1.0);
-    const double even = t->smoothing / classes;
-    t->losses[n] = (log_sum - ((double)z[y] - largest[0])) * hard;
+    t->losses[n] = (log_sum - gap) * hard;
     if (even != 0.0)                        /* an infinite -log p elsewhere must not become NaN */
-        t->losses[n] += even * spread_loss(t, z, log_sum, largest[0]);
-    /* 3. The gradient: a part in proportion to e, less what the target asks for. */
+        t->losses[n] += even * (log_sum * t->weight_of_all - gaps);
+    /* 4. The gradient: a part in proportion to e, less what the target asks for. */
     const double slope = (hard + even * t->weight_of_all) / (sum * t->weight_sum);
-    const double share = even / t->weight_sum, at_label = dz[y] * slope - hard / t->weight_sum;
-    for (ptrdiff_t k = 0; k < classes; k += LANES) {
-        vec gradient = load_padded(dz + k, classes - k, 0.0f) * splat(slope);
+    const double share = even / t->weight_sum;
+    const double at_label = e_of_label * slope - hard / t->weight_sum
+        - share * (t->class_weight ? t->class_weight[y] : 1.0);
+    for (ptrdiff_t k = 0; k < (narrow ? 1 : classes); k += LANES) {
+        vec gradient = (narrow ? e : load_padded(dz + k, classes - k, 0.0f)) * splat(slope);
         if (even != 0.0)
             gradient -= splat(share) * (t->class_weight
                 ? load_padded(t->class_weight + k, classes - k, 0.0f) : splat(1.0f));
-        store_left(dz + k, classes - k, gradient);
+        const ivec here = lane_numbers() + (int32_t)k == (int32_t)y;
+        store_left(dz + k, classes - k, choose(here, splat(at_label), gradient));
     }
-    dz[y] = at_label - share * (t->class_weight ? t->class_weight[y] : 1.0);
 }
 
-/* The rows of the samples of a slot. */
+static void loss_row(const training *t, const float *z, ptrdiff_t n, float *dz)
+{
+    if (t->classes <= LANES)
+        loss_of_row(t, z, n, dz, 1);
+    else
+        loss_of_row(t, z, n, dz, 0);
+}
+
+/* The rows of the samples of a slot, from the network's output to the gradient of it. */
 void NAMED(cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
 {
     (void)o;
@@ -161,6 +186,12 @@ void NAMED(cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
     for (ptrdiff_t n = slot * r->samples; n < last; n++)
         loss_row(r->step, r->output + n * r->step->classes, n,
                  r->step->dlogits + n * r->step->classes);
+}
+
+/* The row of a slot that is one sample, from the row o->y to the row o->dy. */
+void NAMED(row_cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
+{
+    loss_row(r->step, at_map(r, slot, &o->y), slot, at_map(r, slot, &o->dy));
 }
 
 /* The batch's loss, its rows added in order; one item. */

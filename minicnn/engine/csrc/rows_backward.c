@@ -171,8 +171,8 @@ static void weight_block(const op *o, const run *r, range outputs, range inputs)
         s.terms = smaller(ROWS_SAMPLES, r->slots - slot);
         s.add = slot > 0;
         if (pack)
-            pack_columns(x, s.row_term, s.terms, columns, scratch_of(r));
-        outer_block(s, at_map(r, slot, &o->dy) + outputs.first, pack ? scratch_of(r) : x,
+            pack_columns(x, s.row_term, s.terms, columns, r->scratch);
+        outer_block(s, at_map(r, slot, &o->dy) + outputs.first, pack ? r->scratch : x,
                     o->dweight + outputs.first * o->inputs + inputs.first, NULL,
                     outputs.end - outputs.first, columns, pack);
     }
@@ -214,8 +214,8 @@ void NAMED(rows_backward_input)(const op *o, const run *r, ptrdiff_t item)
         s.terms = smaller(ROWS_TERMS, o->outputs - k);
         s.add = k > 0;
         if (pack)
-            pack_columns(weight, o->inputs, s.terms, columns, scratch_of(r));
-        outer_block(s, at_map(r, 0, &o->dy) + k, pack ? scratch_of(r) : weight,
+            pack_columns(weight, o->inputs, s.terms, columns, r->scratch);
+        outer_block(s, at_map(r, 0, &o->dy) + k, pack ? r->scratch : weight,
                     at_map(r, 0, &o->dx) + inputs.first,
                     k + s.terms == o->outputs ? gate : NULL, r->slots, whole, pack);
     }
@@ -240,8 +240,8 @@ void NAMED(row_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
     const outer s = {.terms = 1, .factor_row = 1, .out_row = o->inputs, .add = add};
     const int pack = o->x.where == IN_INPUT && o->inputs % LANES;
     if (pack)
-        pack_columns(x, 0, 1, o->inputs, scratch_of(r));
-    outer_block(s, dy, pack ? scratch_of(r) : x, dweight, NULL, o->outputs, o->inputs, pack);
+        pack_columns(x, 0, 1, o->inputs, r->scratch);
+    outer_block(s, dy, pack ? r->scratch : x, dweight, NULL, o->outputs, o->inputs, pack);
     for (ptrdiff_t k = 0; k < o->outputs; k += LANES)
         store(dbias + k, add ? load(dbias + k) + load(dy + k) : load(dy + k));
 }
@@ -257,8 +257,8 @@ void NAMED(row_backward_input)(const op *o, const run *r, ptrdiff_t slot)
     for (ptrdiff_t k = 0; rest && k < o->outputs; k += s.terms) {
         s.terms = smaller(ROWS_TERMS, o->outputs - k);
         s.add = k > 0;
-        pack_columns(o->weight + k * o->inputs + whole, o->inputs, s.terms, rest, scratch_of(r));
-        outer_block(s, dy + k, scratch_of(r), dx + whole,
+        pack_columns(o->weight + k * o->inputs + whole, o->inputs, s.terms, rest, r->scratch);
+        outer_block(s, dy + k, r->scratch, dx + whole,
                     gate && k + s.terms == o->outputs ? gate + whole : NULL, 1, LANES, 1);
     }
 }

@@ -144,7 +144,7 @@ static void forward_block(
             .first = block == 0, .last = block == blocks - 1, .relu = o->relu,
         };
         dot_block(&d, at_map(r, slot, &o->x) + i, o->weight + outputs.first * inputs + i,
-                  o->bias ? o->bias + outputs.first : NULL, scratch_of(r),
+                  o->bias ? o->bias + outputs.first : NULL, r->scratch,
                   at_map(r, slot, &o->y) + outputs.first, samples, outputs.end - outputs.first);
     }
 }

@@ -104,6 +104,14 @@ void note_time(double *spent, ptrdiff_t s)
         spent[s - 1] += now;
 }
 
+run own_view(const run *r)
+{
+    run own = *r;
+    own.local += thread_number() * r->local_stride;
+    own.scratch += thread_number() * r->scratch_stride;
+    return own;
+}
+
 void compute_item(const stage *s, const run *r, ptrdiff_t item)
 {
     if (goes_on(s, r->interruption))

@@ -146,7 +146,8 @@ static void take_part(uint32_t epoch, double *spent)
     const ptrdiff_t count = __atomic_load_n(&team.count, __ATOMIC_RELAXED);
     const ptrdiff_t homes = __atomic_load_n(&team.homes, __ATOMIC_RELAXED);
     ptrdiff_t part;
-    int reached = 0;
+    int reached = 0, looked = 0;
+    run own;
     for (ptrdiff_t s = 0; s < count; s++) {
         const int phase = __atomic_load_n(&team.phase[s], __ATOMIC_RELAXED);
         uint32_t left;
@@ -155,9 +156,10 @@ static void take_part(uint32_t epoch, double *spent)
         reached = phase;
         note_time(spent, s);
         while ((left = claim(s, epoch, homes, &part))) {
-            const stage *own = team.stages + s;
-            const ptrdiff_t items = items_of(own, team.run);
-            compute_item(own, team.run, part_end(items, part, team.homes) - left);
+            if (!looked++)
+                own = own_view(team.run);
+            const ptrdiff_t items = items_of(team.stages + s, &own);
+            compute_item(team.stages + s, &own, part_end(items, part, team.homes) - left);
             __atomic_fetch_sub(&team.undone[phase].word, 1, __ATOMIC_ACQ_REL);
         }
     }

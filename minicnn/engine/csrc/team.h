@@ -8,6 +8,9 @@
  * because another run has the team or it cannot be had; the caller is alone then. */
 int run_with_team(const stage *stages, ptrdiff_t count, const run *r, int threads);
 
+/* The run as this thread's kernels are to see it: with its own part of `local` and `scratch`. */
+run own_view(const run *r);
+
 /* What a thread does with one item, unless the run was interrupted. In run.c. */
 void compute_item(const stage *s, const run *r, ptrdiff_t item);
 

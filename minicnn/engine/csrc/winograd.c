@@ -149,7 +149,7 @@ static void convolve_tiles(
     tile_block b = {.run = r};
     for (; first < end; first += b.count) {
         NAMED(next_block)(&b, s->y, slot, first, end, vectors_for(s->inputs));
-        convolve_block(s, &b, panels, scratch_of(r));
+        convolve_block(s, &b, panels, r->scratch);
     }
 }
 
@@ -257,7 +257,7 @@ void NAMED(winograd_conv_backward_weight)(const op *o, const run *r, ptrdiff_t s
     for (ptrdiff_t first = 0; first < all; first += b.count) {
         NAMED(next_block)(&b, &o->dy, slot, first, all, vectors_for(o->outputs));
         add_block_gradients(
-            o, &b, scratch_of(r), dweight, first > 0 || slot != first_slot(r, item));
+            o, &b, r->scratch, dweight, first > 0 || slot != first_slot(r, item));
     }
 }
 
