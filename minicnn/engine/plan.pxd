@@ -60,7 +60,9 @@ cdef extern from "csrc/engine.h" nogil:
         const float* class_weight
         double smoothing, weight_sum, weight_of_all
         float* dlogits
-        double* losses
+        double* sums
+        double* of_log
+        double* rest
         uint8_t* right
         double loss
         Py_ssize_t correct

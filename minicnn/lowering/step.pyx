@@ -57,7 +57,7 @@ cdef class TrainingStep:
     cdef list statistics                # of BatchNorm
     cdef int64_t[::1] labels
     cdef float[:, ::1] logits, dlogits
-    cdef double[::1] losses, squares
+    cdef double[::1] squares, sums, of_log, rest
     cdef uint8_t[::1] right
     cdef float[::1] scaled, values, gradients
     cdef object class_weight            # as last seen
@@ -80,12 +80,11 @@ cdef class TrainingStep:
         ]
         self.statistics = [Statistics(layer) for _, layer in self.batchnorms if layer.training]
         self.labels = np.empty(batch, np.int64)
-        self.logits = np.empty((batch, classes), np.float32)
-        self.dlogits = np.empty((batch, classes), np.float32)
-        self.losses, self.right = np.empty(batch), np.empty(batch, np.uint8)
-        segment, = optimizer.segments
-        self.values, self.gradients = segment.data, segment.grad
-        self.squares = np.empty(-(-segment.data.size // UPDATE_BLOCK))
+        self.logits, self.dlogits = np.empty((2, batch, classes), np.float32)
+        self.sums, self.right = np.ones(batch + 16), np.empty(batch, np.uint8)
+        self.of_log, self.rest = np.zeros((2, batch + 16))
+        self.values, self.gradients = optimizer.segments[0].data, optimizer.segments[0].grad
+        self.squares = np.empty(-(-self.values.size // UPDATE_BLOCK))
         self.state = [None, None]
         self.point()
 
@@ -93,8 +92,9 @@ cdef class TrainingStep:
         """Addresses of what stays the same for all steps."""
         self.now.classes = self.logits.shape[1]
         self.now.labels, self.now.dlogits = &self.labels[0], &self.dlogits[0, 0]
-        self.now.losses, self.now.right = &self.losses[0], &self.right[0]
-        self.now.squares = &self.squares[0]
+        self.now.sums, self.now.of_log = &self.sums[0], &self.of_log[0]
+        self.now.rest = &self.rest[0]
+        self.now.squares, self.now.right = &self.squares[0], &self.right[0]
         self.now.size = self.values.shape[0]
         self.now.values, self.now.gradients = &self.values[0], &self.gradients[0]
 

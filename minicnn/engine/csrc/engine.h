@@ -89,7 +89,8 @@ typedef struct {
     double smoothing;
     double weight_sum, weight_of_all;       /* of the samples' labels; of all classes */
     float *dlogits;                         /* (N, K) */
-    double *losses;                         /* (N,) */
+    double *sums, *of_log, *rest;           /* (N, in whole vectors, then 1, 0, 0): the loss of a
+                                               row is of_log * log(sums) + rest */
     uint8_t *right;                         /* (N,), whether the largest logit is the label's */
     double loss;                            /* of the batch; the parameters move if it is finite */
     ptrdiff_t correct;

@@ -35,6 +35,7 @@ typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef double dvec __attribute__((vector_size(8 * LANES)));
 typedef uint8_t bvec __attribute__((vector_size(LANES)));
 typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef double loose_dvec __attribute__((vector_size(8 * LANES), aligned(8)));
 
 /* The name of a function in the objects of this instruction set. */
 #define JOIN(name, isa) name##_##isa

@@ -131,8 +131,9 @@ INLINE void loss_of_row(
         v = maximum(load_padded(z + k, classes - k, -INFINITY), v);
     const vec largest = largest_lane(v);
     t->right[n] = is_right(z, narrow ? smaller(classes, LANES) : classes, largest, y);
-    t->losses[n] = 0.0;
     if (y == t->ignore_index) {
+        t->sums[n] = 1.0;
+        t->of_log[n] = t->rest[n] = 0.0;
         memset(dz, 0, classes * sizeof(float));
         return;
     }
@@ -149,14 +150,16 @@ INLINE void loss_of_row(
     } else {
         sum = exponentials(z, classes, largest, dz);
     }
-    const double log_sum = log(sum), e_of_label = (narrow ? each : dz)[y];
-    /* 3. The loss, from z, since p may be 0. log_sum would vanish beside a logit of 1e20. */
+    const double e_of_label = (narrow ? each : dz)[y];
+    /* 3. The loss, from z, since p may be 0. The log would vanish beside a logit of 1e20. */
     const double hard = (1.0 - t->smoothing) * (t->class_weight ? t->class_weight[y] : 1.0);
-    t->losses[n] = (log_sum - gap) * hard;
+    t->sums[n] = sum;
+    t->of_log[n] = hard + even * t->weight_of_all;
+    t->rest[n] = -hard * gap;
     if (even != 0.0)                        /* an infinite -log p elsewhere must not become NaN */
-        t->losses[n] += even * (log_sum * t->weight_of_all - gaps);
+        t->rest[n] -= even * gaps;
     /* 4. The gradient: a part in proportion to e, less what the target asks for. */
-    const double slope = (hard + even * t->weight_of_all) / (sum * t->weight_sum);
+    const double slope = t->of_log[n] / (sum * t->weight_sum);
     const double share = even / t->weight_sum;
     const double at_label = e_of_label * slope - hard / t->weight_sum
         - share * (t->class_weight ? t->class_weight[y] : 1.0);
@@ -194,16 +197,40 @@ void NAMED(row_cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
     loss_row(r->step, at_map(r, slot, &o->y), slot, at_map(r, slot, &o->dy));
 }
 
-/* The batch's loss, its rows added in order; one item. */
+/* log x for x >= 1 or NaN, to two units in the last place. x = 2^k m with sqrt(1/2) < m < sqrt 2, and
+ * log m = 2 atanh f with f = (m - 1) / (m + 1), |f| < 0.172: of its series, ten terms are enough. */
+INLINE dvec logarithm(dvec x)
+{
+    typedef int64_t bits __attribute__((vector_size(8 * LANES)));
+    const dvec one = ALL(1), root = ALL(0x1.6a09e667f3bcdp0);
+    const bits magic = (bits)((dvec)ALL(0x1p52));       /* behind it, integers are fractions */
+    dvec k = (dvec)(((bits)x >> 52) | magic) - (dvec)ALL(0x1p52 + 1023);
+    dvec m = (dvec)(((bits)x & (((int64_t)1 << 52) - 1)) | (bits)one);
+    const bits high = m > root;
+    k += (dvec)((bits)one & high);
+    m -= (dvec)((bits)(m * 0.5) & high);
+    const dvec f = (m - one) / (m + one), square = f * f;
+    dvec series = ALL(1.0 / 19);
+    UNROLL
+    for (int i = 17; i > 0; i -= 2)
+        series = series * square + 1.0 / i;
+    return k * 0x1.62e42fefa38p-1 + (2.0 * f * series + k * 0x1.ef35793c7673p-45) + (x - x);
+}
+
+/* The batch's loss; one item. */
 void NAMED(sum_losses)(const op *o, const run *r, ptrdiff_t item)
 {
     (void)o, (void)item;
-    double loss = 0.0;
+    training *t = r->step;
+    dvec losses = ALL(0);
     ptrdiff_t correct = 0;
-    for (ptrdiff_t n = 0; n < r->batch; n++) {
-        loss += r->step->losses[n];
-        correct += r->step->right[n];
+    for (ptrdiff_t n = 0; n < r->batch; n += LANES) {
+        const loose_dvec *sums = (const loose_dvec *)(t->sums + n);
+        const loose_dvec *of_log = (const loose_dvec *)(t->of_log + n);
+        losses += *of_log * logarithm(*sums) + *(const loose_dvec *)(t->rest + n);
     }
-    r->step->loss = loss / r->step->weight_sum;         /* 0/0, when all are ignored, is NaN */
-    r->step->correct = correct;
+    for (ptrdiff_t n = 0; n < r->batch; n++)
+        correct += t->right[n];
+    t->loss = sum_of_lanes(losses)[0] / t->weight_sum;  /* 0/0, when all are ignored, is NaN */
+    t->correct = correct;
 }
