@@ -68,7 +68,8 @@ cdef extern from "csrc/engine.h" nogil:
         Py_ssize_t correct
         const uint8_t* bytes
         float* scaled
-        Py_ssize_t byte_count, size
+        Py_ssize_t byte_count, size, block_count
+        const Py_ssize_t (*blocks)[2]
         float* values
         float* gradients
         float* state[2]
@@ -135,6 +136,7 @@ cdef extern from "csrc/engine.h" nogil:
         BATCH_VECTORS
         BYTE_BLOCK
         UPDATE_BLOCK
+        SUM_VECTORS
 
     const kernel_table* choose_kernels(const char* name)
     pass_function find_pass(const kernel_table* kernels, const char* name)

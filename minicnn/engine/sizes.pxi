@@ -13,11 +13,11 @@ BLOCKS = {
     "row_sum_partials": PARTIAL_BLOCK,
     "channel_conv_backward_weight_of_all": BATCH_VECTORS,
     "scale_bytes": BYTE_BLOCK,
-    "square_gradients": UPDATE_BLOCK,
     "update": UPDATE_BLOCK,
+    "channel_sum_partials": SUM_VECTORS * table.lanes,
 }
 BLOCKS |= dict.fromkeys((
-    "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
+    "channel_pack_forward", "channel_pack_backward",
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
 ), table.lanes)

@@ -12,7 +12,7 @@ from .lifetimes import place_buffers
 from .nodes import Node, fold_batchnorms, make_nodes, with_rows
 from .parts import divide
 from .stages import ChannelStages, SampleStages
-from .whole_step import training_step
+from .whole_step import training_step, update_blocks
 
 
 class Lowered(NamedTuple):
@@ -26,6 +26,7 @@ class Lowered(NamedTuple):
     local_floats: int
     slot_samples: int
     partial_floats: int
+    blocks: list[tuple[int, int]]
     nodes: list[Node]
     input_gradient: bool
 
@@ -94,10 +95,10 @@ def lower(
     stages = order(nodes, operations)
     forward = stages.forward()
     backward = stages.backward() if end.dy is not None else []
-    parameters = sum(p.size for layer in layers for p in layer.parameters())
+    blocks = update_blocks(layers)
     step = []
-    if backward and parameters and not input_gradient:
-        step = training_step(forward, backward, operations, parameters)
+    if backward and blocks and not input_gradient:
+        step = training_step(forward, backward, operations, len(blocks))
     if one_stage:
         forward, backward = [], []
     placed = step if one_stage else [*forward, *backward]
@@ -105,5 +106,5 @@ def lower(
     slot_samples = 1 if across == "channels" else LANES
     return Lowered(
         operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
-        nodes, input_gradient,
+        blocks, nodes, input_gradient,
     )  # fmt: skip

@@ -272,7 +272,7 @@ class ChannelStages(Stages):
         if node.op.winograd:
             self.blocks("winograd_sum_partials", node.op, node.op.outputs, wait=False)
             return
-        weights = node.op.inputs * math.prod(node.op.kernel)
-        items = -(-weights // BLOCKS["channel_sum_partials"]) + 1  # the last one is the bias
-        size = items * BLOCKS["channel_sum_partials"]
-        self.blocks("channel_sum_partials", node.op, size, wait=False)
+        block = BLOCKS["channel_sum_partials"]
+        parts = -(-node.op.inputs * math.prod(node.op.kernel) // block)
+        items = planes(node.op.outputs) * parts
+        self.blocks("channel_sum_partials", node.op, items * block, wait=False)

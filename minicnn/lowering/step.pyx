@@ -13,7 +13,7 @@ from cpython.dict cimport PyDict_GetItem
 from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from minicnn.engine.plan cimport ADAM, BYTE_BLOCK, SGD, UPDATE_BLOCK, Plan, c_training
+from minicnn.engine.plan cimport ADAM, BYTE_BLOCK, SGD, Plan, c_training
 from minicnn.lowering.watched cimport Statistics, Watched
 
 from ..arrays import as_float32, as_labels
@@ -52,19 +52,17 @@ cdef class TrainingStep:
     cdef Watched watched
     cdef object optimizer, acquire, release
     cdef tuple shape
-    cdef bint shared                    # the work is enough for several threads
-    cdef list dropouts, batchnorms      # (operation's index, layer)
-    cdef list statistics                # of BatchNorm
+    cdef bint shared, winograd          # shared: the work is enough for several threads
+    cdef list dropouts, batchnorms, statistics      # (operation's index, layer); of BatchNorm
     cdef int64_t[::1] labels
     cdef float[:, ::1] logits, dlogits
     cdef double[::1] squares, sums, of_log, rest
+    cdef Py_ssize_t[:, ::1] blocks
     cdef uint8_t[::1] right
-    cdef float[::1] scaled, values, gradients
+    cdef float[::1] scaled, values, gradients, class_weights
     cdef object class_weight            # as last seen
     cdef list state                     # the optimizer's arrays as last seen, and where they are
     cdef float* addresses[2]
-    cdef bint winograd
-    cdef float[::1] class_weights
 
     def __init__(self, chains, layers, passes, optimizer, shape, lock):
         cdef Py_ssize_t batch = shape[0], classes = passes.output_shape[0]
@@ -84,7 +82,8 @@ cdef class TrainingStep:
         self.sums, self.right = np.ones(batch + 16), np.empty(batch, np.uint8)
         self.of_log, self.rest = np.zeros((2, batch + 16))
         self.values, self.gradients = optimizer.segments[0].data, optimizer.segments[0].grad
-        self.squares = np.empty(-(-self.values.size // UPDATE_BLOCK))
+        self.blocks = np.array(passes.lowered.blocks, np.intp)
+        self.squares = np.empty(self.blocks.shape[0])
         self.state = [None, None]
         self.point()
 
@@ -95,7 +94,8 @@ cdef class TrainingStep:
         self.now.sums, self.now.of_log = &self.sums[0], &self.of_log[0]
         self.now.rest = &self.rest[0]
         self.now.squares, self.now.right = &self.squares[0], &self.right[0]
-        self.now.size = self.values.shape[0]
+        self.now.size, self.now.block_count = self.values.shape[0], self.blocks.shape[0]
+        self.now.blocks = <const Py_ssize_t (*)[2]>&self.blocks[0, 0]
         self.now.values, self.now.gradients = &self.values[0], &self.gradients[0]
 
     def serves(self, optimizer):

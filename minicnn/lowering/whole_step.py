@@ -1,11 +1,14 @@
 """A training step as one run: the stages of both passes, and what stands between and behind."""
 
+from collections.abc import Sequence
+
 from ..engine.description import SLOTS, Operation, Stage
 from ..engine.plan import BLOCKS
+from ..layers import Layer
 
 
 def training_step(
-    forward: list[Stage], backward: list[Stage], operations: list[Operation], parameters: int
+    forward: list[Stage], backward: list[Stage], operations: list[Operation], blocks: int
 ) -> list[Stage]:
     """Both passes, the loss between them and the update of all parameters as one run.
 
@@ -13,7 +16,6 @@ def training_step(
     images that come as bytes, and clipping. `lowering/step.pyx` knows these places.
     """
     end = backward[0].calls[0][1]
-    blocks = -(-parameters // BLOCKS["update"])
     return [
         Stage(0, [("scale_bytes", end)], True),
         *with_loss(forward, backward, operations, end),
@@ -21,6 +23,29 @@ def training_step(
         Stage(0, [("clip_factor", end)], True),
         Stage(blocks, [("update", end)], True, whole=True),
     ]
+
+
+def update_blocks(layers: Sequence[Layer]) -> list[tuple[int, int]]:
+    """What an item of the update takes of the parameters: the first one's number, and the end.
+
+    A thread gets the same share of the items of every stage, and the gradients of the first half of
+    a layer's outputs are in the caches of who takes the first half of the items. So those parts of
+    all layers come first; layers that need no cutting are dealt out to both ends.
+    """
+    found: list[tuple[float, int, int]] = []
+    start = small = 0
+    for layer in layers:
+        size = sum(parameter.size for parameter in layer.parameters())
+        pairs = -(-size // (2 * BLOCKS["update"]))
+        if 0 < size <= BLOCKS["update"]:
+            found.append((small % 2, start, start + size))
+            small += 1
+        elif size:
+            ends = [start + size * i // (2 * pairs) for i in range(2 * pairs + 1)]
+            places = [(i + 0.5) / (2 * pairs) for i in range(2 * pairs)]
+            found += zip(places, ends[:-1], ends[1:], strict=True)
+        start += size
+    return [(first, end) for _, first, end in sorted(found)]
 
 
 def with_loss(

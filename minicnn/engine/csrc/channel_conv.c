@@ -287,20 +287,19 @@ void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdi
 
 /* --- 5. the sum over all items, in their order, as users see it ------------------------------------ */
 
-/* An item is LANES of the weights (c, t) for all outputs; the last one is dbias. */
+/* An item is some of the weights (c, t) of a vector of outputs; the first of them has its dbias. */
 void NAMED(channel_sum_partials)(const op *o, const run *r, ptrdiff_t item)
 {
     const gradient_order g = order_of(o);
-    const ptrdiff_t taps = taps_of(o), row = o->inputs * taps, first = item * LANES;
+    const ptrdiff_t taps = taps_of(o), row = o->inputs * taps, most = SUM_VECTORS * LANES;
+    const ptrdiff_t parts = (row + most - 1) / most, k = item / parts, begin = item % parts * most;
+    const ptrdiff_t outputs = smaller(LANES, o->outputs - k * LANES);
     const float *partial = r->partials + o->partial;
-    for (ptrdiff_t k = 0; k < g.vectors; k++) {
-        const ptrdiff_t outputs = smaller(LANES, o->outputs - k * LANES);
-        if (first >= row) {
-            const float *dbias = partial + (g.planes * g.starts * g.run * g.vectors + k) * LANES;
-            if (o->dbias)
-                store_some(o->dbias + k * LANES, sum_of_items(r, dbias), outputs);
-            continue;
-        }
+    if (begin == 0 && o->dbias) {
+        const float *dbias = partial + (g.planes * g.starts * g.run * g.vectors + k) * LANES;
+        store_some(o->dbias + k * LANES, sum_of_items(r, dbias), outputs);
+    }
+    for (ptrdiff_t first = begin; first < smaller(begin + most, row); first += LANES) {
         const ptrdiff_t count = smaller(LANES, row - first);
         vec block[LANES];
         for (ptrdiff_t i = 0; i < LANES; i++) {

@@ -99,10 +99,12 @@ typedef struct {
     float *scaled;
     ptrdiff_t byte_count;
     /* Clipping and update. Rates are double and rounded where they are used. */
-    ptrdiff_t size;
+    ptrdiff_t size, block_count;
+    const ptrdiff_t (*blocks)[2];           /* (block_count,): the first value of an item's, and the
+                                               end of them */
     float *values, *gradients;              /* (size,) */
     float *state[2];                        /* (size,): the optimizer's; NULL: none */
-    double *squares;                        /* (blocks,) */
+    double *squares;                        /* (block_count,) */
     double max_norm;                        /* infinite: no clipping */
     double factor;                          /* what the gradients are multiplied by */
     enum { SGD, ADAM } rule;
@@ -195,7 +197,8 @@ enum {
     ROWS_SCRATCH = 65536,                   /* and floats of scratch that they take */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
-    UPDATE_BLOCK = 4096,                    /* parameters of one item of the update */
+    UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */
+    SUM_VECTORS = 8,                        /* vectors of weights of one of channel_sum_partials */
     WINOGRAD_PANEL = 2,                     /* vectors of outputs computed side by side */
     WINOGRAD_FLOATS = 256 * 1024,           /* of scratch memory for a block of tiles, */
     WINOGRAD_MOST_TILES = 128,              /* which has at most and at least so many */

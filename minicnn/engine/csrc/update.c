@@ -1,4 +1,5 @@
-/* The update of all parameters, in blocks of a flat array, and the clipping before it.
+/* The update of all parameters, in blocks of a flat array, and the clipping before it. An item is a
+ * block; `lowering/whole_step.py` cuts and orders them.
  *
  *     values, gradients, state (size,)
  *
@@ -25,8 +26,8 @@ void NAMED(square_gradients)(const op *o, const run *r, ptrdiff_t item)
 {
     (void)o;
     const float *gradients = r->step->gradients;
-    const ptrdiff_t last = smaller((item + 1) * UPDATE_BLOCK, r->step->size);
-    ptrdiff_t i = item * UPDATE_BLOCK;
+    const ptrdiff_t last = r->step->blocks[item][1];
+    ptrdiff_t i = r->step->blocks[item][0];
     dvec sum = ALL(0);
     for (; i + LANES <= last; i += LANES) {
         const dvec g = __builtin_convertvector(*(const loose_vec *)(gradients + i), dvec);
@@ -46,7 +47,7 @@ void NAMED(clip_factor)(const op *o, const run *r, ptrdiff_t item)
     (void)o, (void)item;
     training *t = r->step;
     double total = 0.0;
-    for (ptrdiff_t block = 0; block * UPDATE_BLOCK < t->size; block++)
+    for (ptrdiff_t block = 0; block < t->block_count; block++)
         total += t->squares[block];
     const double factor = t->max_norm / (sqrt(total) + 1e-6);
     t->factor = factor >= 1.0 ? 1.0 : factor;
@@ -110,7 +111,7 @@ void NAMED(update)(const op *o, const run *r, ptrdiff_t item)
 {
     (void)o;
     const training *t = r->step;
-    const ptrdiff_t start = item * UPDATE_BLOCK, count = smaller(UPDATE_BLOCK, t->size - start);
+    const ptrdiff_t start = t->blocks[item][0], count = t->blocks[item][1] - start;
     if (!isfinite(t->loss))
         return;
     if (t->factor != 1.0) {
