@@ -177,7 +177,8 @@ class ChannelStages(Stages):
         for node in self.nodes:
             op = node.back or node.op
             if node.kind == "conv" and op.dx is not None and (op.packs_over is not None) == over:
-                self.blocks(f"{family(node)}_pack_backward", op, op.inputs, wait=False)
+                size = op.inputs if op.winograd else op.outputs
+                self.blocks(f"{family(node)}_pack_backward", op, size, wait=False)
         if over and self.stages:  # the weights must be ready
             self.stages[-1] = self.stages[-1]._replace(wait=True)
 

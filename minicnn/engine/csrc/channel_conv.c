@@ -11,12 +11,29 @@
 
 /* --- 1. weights in the order in which the sums take them: once a step ---------------------------- */
 
-/* Where (c, t) stands among the channels * taps weights of one output. */
-INLINE ptrdiff_t packed_place(
-    ptrdiff_t c, ptrdiff_t t, ptrdiff_t channels, ptrdiff_t taps, ptrdiff_t per_plane)
+/* One after the other, the weights of an output as users see them: channel and position. */
+typedef struct {
+    ptrdiff_t c, t;
+} weight_number;
+
+INLINE weight_number weight_at(ptrdiff_t at, ptrdiff_t taps)
 {
-    const ptrdiff_t first = c / per_plane * per_plane;
-    return first * taps + t * smaller(per_plane, channels - first) + (c - first);
+    return (weight_number){at / taps, at % taps};
+}
+
+INLINE void next_weight(weight_number *w, ptrdiff_t taps)
+{
+    if (++w->t == taps) {
+        w->t = 0;
+        w->c++;
+    }
+}
+
+/* Where (c, t) stands among the channels * taps weights of one output. */
+INLINE ptrdiff_t packed_place(ptrdiff_t c, ptrdiff_t t, ptrdiff_t channels, ptrdiff_t taps)
+{
+    const ptrdiff_t first = c / LANES * LANES;
+    return first * taps + t * smaller(LANES, channels - first) + (c - first);
 }
 
 /* packed [K / LANES][c, t][LANES], then the bias [K / LANES][LANES]. An item is one vector of
@@ -30,19 +47,15 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
     if (packed_already(o, item))
         return;
     const normalisation n = normalisation_of(o, first);
+    const vec scale = load(n.scale);
+    weight_number w = {0, 0};
     for (ptrdiff_t at = 0; at < row; at += LANES) {
         const ptrdiff_t count = smaller(LANES, row - at);
         vec block[LANES];
-        for (int k = 0; k < LANES; k++) {
-            block[k] = splat(0.0f);
-            if (k < outputs)
-                block[k] = load_some(o->weight + (first + k) * row + at, count) * splat(n.scale[k]);
-        }
-        transpose(block);
-        for (ptrdiff_t i = 0; i < count; i++) {
-            const ptrdiff_t c = (at + i) / taps, t = (at + i) % taps;
-            store(packed + packed_place(c, t, o->inputs, taps, channels_a_plane(o)) * LANES,
-                  block[i]);
+        load_columns(o->weight + first * row + at, row, outputs, count, block);
+        for (ptrdiff_t i = 0; i < count; i++, next_weight(&w, taps)) {
+            const ptrdiff_t place = o->planar ? at + i : packed_place(w.c, w.t, o->inputs, taps);
+            store(packed + place * LANES, block[i] * scale);
         }
     }
     store(o->packed + vectors_for(o->outputs) * row * LANES + first, load(n.shift));
@@ -50,13 +63,13 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
 
 /* For `side` neighbouring pixels of x at once: lanes [side][LANES / side], of which the first
  * o->inputs are channels. */
-static void pack_side_by_side(const op *o)
+static void pack_side_by_side(const op *o, ptrdiff_t first, ptrdiff_t end)
 {
     const tap_set *set = o->input_taps;
     const ptrdiff_t columns = set->count / set->rows, taps = taps_of(o);
-    for (ptrdiff_t k = 0; k < o->outputs; k++) {
+    for (ptrdiff_t k = first; k < end; k++) {
         for (ptrdiff_t t = 0; t < set->count; t++) {
-            float *to = o->packed_back + packed_place(k, t, o->outputs, set->count, LANES) * LANES;
+            float *to = o->packed_back + packed_place(k, t, o->outputs, set->count) * LANES;
             store(to, splat(0.0f));
             for (ptrdiff_t p = 0; p < o->side; p++, to += LANES / o->side) {
                 const ptrdiff_t j = set->weight[t] + p;
@@ -68,30 +81,43 @@ static void pack_side_by_side(const op *o)
     }
 }
 
-/* packed_back [set][C / LANES][k, t of the set][LANES]. An item is one vector of inputs. */
+/* The positions first … first + LANES - 1 of the weights (c, t) of output k, for a plane of inputs, to
+ * where their sets have them. */
+static void pack_positions(const op *o, ptrdiff_t k, ptrdiff_t plane, ptrdiff_t first)
+{
+    const ptrdiff_t taps = taps_of(o), inputs = smaller(LANES, o->inputs - plane * LANES);
+    const float *from = o->weight + (k * o->inputs + plane * LANES) * taps + first;
+    float *of_set = o->packed_back;
+    vec block[LANES];
+    load_columns(from, taps, inputs, smaller(LANES, taps - first), block);
+    for (const tap_set *set = o->input_taps; set < o->input_taps + o->input_sets; set++) {
+        const ptrdiff_t size = o->outputs * set->count * LANES;
+        float *to = of_set + plane * size + packed_place(k, 0, o->outputs, set->count) * LANES;
+        const ptrdiff_t step = smaller(LANES, o->outputs - k / LANES * LANES) * LANES;
+        for (ptrdiff_t t = 0; t < set->count; t++) {
+            const ptrdiff_t i = set->weight[t] - first;
+            if (i >= 0 && i < LANES)
+                store(to + t * step, block[i]);
+        }
+        of_set += vectors_for(o->inputs) * size;
+    }
+}
+
+/* packed_back [set][C / LANES][k, t of the set][LANES]. An item is a vector of outputs: who has moved
+ * them packs them. */
 void NAMED(channel_pack_backward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const ptrdiff_t taps = taps_of(o), first = item * LANES;
-    const ptrdiff_t inputs = smaller(LANES, o->inputs - first);
-    float *of_set = o->packed_back;
+    const ptrdiff_t first = item * LANES, end = smaller(first + LANES, o->outputs);
     (void)r;
     if (o->side > 1) {
-        pack_side_by_side(o);
+        pack_side_by_side(o, first, end);
         return;
     }
-    for (ptrdiff_t i = 0; i < o->input_sets; i++) {
-        const tap_set *set = &o->input_taps[i];
-        float *packed = of_set + item * o->outputs * set->count * LANES;
-        for (ptrdiff_t k = 0; k < o->outputs; k++) {
-            for (ptrdiff_t t = 0; t < set->count; t++) {
-                const float *from =
-                    o->weight + (k * o->inputs + first) * taps + set->weight[t];
-                float *to = packed + packed_place(k, t, o->outputs, set->count, LANES) * LANES;
-                for (ptrdiff_t c = 0; c < LANES; c++)
-                    to[c] = c < inputs ? from[c * taps] : 0.0f;
-            }
+    for (ptrdiff_t k = first; k < end; k++) {
+        for (ptrdiff_t plane = 0; plane < vectors_for(o->inputs); plane++) {
+            for (ptrdiff_t t = 0; t < taps_of(o); t += LANES)
+                pack_positions(o, k, plane, t);
         }
-        of_set += vectors_for(o->inputs) * o->outputs * set->count * LANES;
     }
 }
 
@@ -188,11 +214,11 @@ void NAMED(channel_conv_backward_input)(const op *o, const run *r, ptrdiff_t slo
 
 /* --- 4. backward: dweight and dbias, summed over the slots of an item ------------------------------ */
 
-INLINE ptrdiff_t gradient_place(const op *o, const gradient_order *g, ptrdiff_t c, ptrdiff_t t)
+INLINE ptrdiff_t gradient_place(const op *o, const gradient_order *g, weight_number w)
 {
-    if (o->planar)
-        return (c * g->starts + t / g->run) * g->run + t % g->run;
-    return (c / LANES * g->starts + t) * LANES + c % LANES;
+    if (o->planar)                          /* [start][run] are its positions in their order */
+        return w.c * g->starts * g->run + w.t;
+    return (w.c / LANES * g->starts + w.t) * LANES + w.c % LANES;
 }
 
 static void add_bias_gradients(
@@ -271,13 +297,12 @@ void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdi
     for (ptrdiff_t v = 0; v < vectors; v++) {
         const ptrdiff_t outputs = smaller(LANES, o->outputs - (k + v) * LANES);
         float *dweight = o->dweight + (k + v) * LANES * row + plane * LANES * taps;
+        weight_number w = {0, 0};
         for (ptrdiff_t first = 0; first < inputs * taps; first += LANES) {
             const ptrdiff_t count = smaller(LANES, inputs * taps - first);
-            vec block[LANES];
-            for (ptrdiff_t i = 0; i < LANES; i++) {
-                const ptrdiff_t at = first + smaller(i, count - 1), c = at / taps, t = at % taps;
-                block[i] = load(sums + ((t * LANES + c) * vectors + v) * LANES);
-            }
+            vec block[LANES] = {{0}};
+            for (ptrdiff_t i = 0; i < count; i++, next_weight(&w, taps))
+                block[i] = load(sums + ((w.t * LANES + w.c) * vectors + v) * LANES);
             store_gradients(o, block, outputs, dweight + first, count);
         }
         if (plane == 0 && o->dbias)
@@ -299,14 +324,13 @@ void NAMED(channel_sum_partials)(const op *o, const run *r, ptrdiff_t item)
         const float *dbias = partial + (g.planes * g.starts * g.run * g.vectors + k) * LANES;
         store_some(o->dbias + k * LANES, sum_of_items(r, dbias), outputs);
     }
+    weight_number w = weight_at(begin, taps);
     for (ptrdiff_t first = begin; first < smaller(begin + most, row); first += LANES) {
         const ptrdiff_t count = smaller(LANES, row - first);
-        vec block[LANES];
-        for (ptrdiff_t i = 0; i < LANES; i++) {
-            const ptrdiff_t at = first + smaller(i, count - 1);
-            const ptrdiff_t place = gradient_place(o, &g, at / taps, at % taps);
-            block[i] = sum_of_items(r, partial + (place * g.vectors + k) * LANES);
-        }
+        vec block[LANES] = {{0}};
+        for (ptrdiff_t i = 0; i < count; i++, next_weight(&w, taps))
+            block[i] = sum_of_items(
+                r, partial + (gradient_place(o, &g, w) * g.vectors + k) * LANES);
         store_gradients(o, block, outputs, o->dweight + k * LANES * row + first, count);
     }
 }

@@ -182,6 +182,21 @@ INLINE void transpose(vec v[LANES])
         shuffle_round(v);
 }
 
+/* Up to LANES rows of up to LANES values, `row` apart, as columns: lane l of v[i] is value i of row l.
+ * By itself, since a loop around it would keep the addresses of all rows in memory. */
+static __attribute__((noinline)) void load_columns(
+    const float *from, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t count, vec v[LANES])
+{
+    vec block[LANES];
+    UNROLL
+    for (int l = 0; l < LANES; l++)
+        block[l] = l < rows ? load_some(from + l * row, count) : splat(0.0f);
+    transpose(block);
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+        v[i] = block[i];
+}
+
 /* v[i] becomes the sums of v[i] and of v[i + half], half as many lanes for each. */
 INLINE void sum_round(vec *v, const int half)
 {
