@@ -15,6 +15,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -146,7 +147,8 @@ def other_extensions() -> list[Extension]:
         Extension(
             f"minicnn.{path.parent.name}.{path.stem}",
             [path.relative_to(HERE).as_posix()],
-            include_dirs=["minicnn/engine"],
+            include_dirs=["minicnn/engine", numpy.get_include()],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             depends=["minicnn/engine/csrc/engine.h"],
         )
         for path in sorted(sources)

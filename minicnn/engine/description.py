@@ -12,7 +12,7 @@ from .plan import LANES
 Border = tuple[int, int, int, int]  # rows above, below, columns to the left, to the right
 
 
-SLOT, LOCAL, INPUT = range(3)  # where memory is: in each slot, of a thread, or the input itself
+SLOT, LOCAL, INPUT, OUTPUT = range(4)  # in each slot, of a thread, or what users gave and get
 
 
 @dataclass(eq=False)

@@ -93,7 +93,7 @@ cdef extern from "csrc/engine.h" nogil:
         float* local
         Py_ssize_t local_stride
         float* scratch
-        Py_ssize_t scratch_stride, input_size
+        Py_ssize_t scratch_stride, input_size, output_size
         const float* input
         float* output
         const float* doutput

@@ -95,7 +95,7 @@ cdef class Plan:
         self.slot_samples = slot_samples
         self.input_size, self.output_size = input_size, output_size
         self.run.slot_stride, self.run.local_stride = slot_floats, local_floats
-        self.run.input_size = input_size
+        self.run.input_size, self.run.output_size = input_size, output_size
         self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.run.partial_stride = partial_floats
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))

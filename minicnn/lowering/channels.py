@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
-from ..engine.description import INPUT, Border, Map, Memory, Operation, Taps
+from ..engine.description import INPUT, OUTPUT, Border, Map, Memory, Operation, Taps
 from ..engine.plan import BLOCKS, SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution, first_learner
@@ -73,6 +73,8 @@ def place_values(
         node.y.gradient = node.op.dy = memory.map(floats(node.y.shape), wanted)
         if i > first:
             node.op.dx, node.op.gate = node.x.gradient, node.x.gate
+    if nodes[-1].kind == "linear" and not training:
+        nodes[-1].y.map.buffer.where = OUTPUT
     return begin
 
 

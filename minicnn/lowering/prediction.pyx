@@ -7,11 +7,7 @@ model still is what it was, takes the images where they are, and runs. It is the
 
 from time import monotonic
 
-import numpy as np
-
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
-)
+cimport numpy as cnp
 
 from minicnn.engine.plan cimport Plan
 from minicnn.lowering.watched cimport Watched
@@ -22,9 +18,10 @@ from ..layers import BatchNorm1d, BatchNorm2d
 from ..threads import get_num_threads
 
 AWAKE = 40e-6                           # seconds that threads stay awake for certain (csrc/team.c)
-FLOAT = np.dtype(np.float32)
 cdef double BRIEF = 2.0 ** 17           # multiply-adds of a run that need not let others in
-empty = np.empty
+cdef enum:
+    MOST_DIMENSIONS = 4                 # of an answer: (N, C, H, W)
+cnp.import_array()
 
 
 cdef class Prediction:
@@ -92,47 +89,43 @@ cdef class Prediction:
         TypeError
             What `as_float32` raises.
         """
-        cdef Py_buffer to
-        if x.dtype is not FLOAT or not x.flags.carray:
+        cdef cnp.ndarray y, images = x
+        if cnp.PyArray_TYPE(images) != cnp.NPY_FLOAT32 or not cnp.PyArray_ISCARRAY_RO(images):
             return self.run_converted(x)
-        y = empty(self.output_shape, FLOAT)
-        PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        try:
-            self.run_part(x, <float*>to.buf, self.shape[0])
-        finally:
-            PyBuffer_Release(&to)
+        y = self.empty()
+        self.run_part(images, <float*>cnp.PyArray_DATA(y), self.shape[0])
         return y
+
+    cdef cnp.ndarray empty(self):
+        """Room for the answer."""
+        cdef cnp.npy_intp shape[MOST_DIMENSIONS]
+        cdef Py_ssize_t i, count = len(self.output_shape)
+        for i in range(count):
+            shape[i] = self.output_shape[i]
+        return cnp.PyArray_EMPTY(<int>count, shape, cnp.NPY_FLOAT32, False)
 
     cdef run_converted(self, x):
         """The same for other types and layouts of arrays."""
         cdef Py_ssize_t first, count, batch = self.shape[0]
         cdef Py_ssize_t chunk = self.passes.chunk()
-        cdef Py_buffer to
-        y = empty(self.output_shape, FLOAT)
-        PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        try:
-            for first in range(0, batch, chunk):
-                count = min(chunk, batch - first)
-                part = as_float32(x[first:first + count])
-                if not part.flags.aligned:
-                    part = part.copy()
-                self.run_part(part, <float*>to.buf + first * self.output_size, count)
-        finally:
-            PyBuffer_Release(&to)
+        cdef cnp.ndarray y = self.empty()
+        for first in range(0, batch, chunk):
+            count = min(chunk, batch - first)
+            part = as_float32(x[first:first + count])
+            if not part.flags.aligned:
+                part = part.copy()
+            self.run_part(part, <float*>cnp.PyArray_DATA(y) + first * self.output_size, count)
         return y
 
-    cdef run_part(self, x, float* y, Py_ssize_t count):
+    cdef run_part(self, cnp.ndarray x, float* y, Py_ssize_t count):
         """`count` samples, C-contiguous float32."""
-        cdef Py_buffer images
-        PyObject_GetBuffer(x, &images, PyBUF_C_CONTIGUOUS)
         self.acquire()
         try:
             for index, layer in self.batchnorms:
                 self.plan.set_batchnorm(index, layer.momentum, layer.eps)
-            self.run_locked(<const float*>images.buf, y, count)
+            self.run_locked(<const float*>cnp.PyArray_DATA(x), y, count)
         finally:
             self.release()
-            PyBuffer_Release(&images)
 
     cdef run_locked(self, const float* x, float* y, Py_ssize_t batch):
         cdef Py_ssize_t first, chunk

@@ -2,7 +2,7 @@
 
 import math
 
-from ..engine.description import INPUT, SLOTS, Operation, Stage
+from ..engine.description import INPUT, OUTPUT, SLOTS, Operation, Stage
 from ..engine.plan import BLOCKS
 from .channels import planes
 from .nodes import Node
@@ -203,7 +203,9 @@ class ChannelStages(Stages):
             self.parts(f"{node.kind}_forward", node.op)
 
     def finish_forward(self) -> None:
-        self.slot("write_row", self.end)
+        assert self.end.y is not None
+        if self.end.y.buffer.where != OUTPUT:
+            self.slot("write_row", self.end)
 
     def prepare_backward(self) -> None:
         self.packed = False

@@ -8,7 +8,7 @@ to `Sequential`, by returning None before anything has moved.
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_ND, PyBuffer_Release, PyObject_GetBuffer
+cimport numpy as cnp
 from cpython.dict cimport PyDict_GetItem
 from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -26,8 +26,7 @@ from ..optim import SGD as PlainSGD
 from ..threads import get_num_threads
 
 RULES = {PlainSGD: SGD, Adam: ADAM, AdamW: ADAM}
-IMAGES = (np.dtype(np.float32), np.dtype(np.uint8))
-LABELS = (np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8))
+cnp.import_array()
 
 
 cdef class TrainingStep:
@@ -131,24 +130,14 @@ cdef class TrainingStep:
             self.release()
 
     cdef run_locked(self, x, y, loss_fn, clip_norm):
-        cdef Py_buffer images, labels
+        cdef cnp.ndarray images, labels
         if in_inference() or not engine_enabled() or not self.take_loss(loss_fn) \
                 or not self.take_clipping(clip_norm) or not self.take_rates():
             return None
-        x, y = as_buffers(x, y)
-        PyObject_GetBuffer(x, &images, PyBUF_ND)
-        try:
-            if y is None or not self.take_images(&images):
-                return None
-            PyObject_GetBuffer(y, &labels, PyBUF_ND)
-            try:
-                if not self.take_labels(&labels):
-                    return None
-            finally:
-                PyBuffer_Release(&labels)
-            return self.make()
-        finally:
-            PyBuffer_Release(&images)
+        images, labels = as_images(x), as_numbers(y)
+        if labels is None or not self.take_images(images) or not self.take_labels(labels):
+            return None
+        return self.make()
 
     # --- what a step takes from its arguments: False where it leaves them to the layers -----------
 
@@ -191,40 +180,41 @@ cdef class TrainingStep:
         now.root1, now.root2 = 1.0 - pow(now.beta1, t), sqrt(1.0 - pow(now.beta2, t))
         return 0.0 <= now.beta1 < 1.0 and 0.0 <= now.beta2 < 1.0
 
-    cdef bint take_images(self, Py_buffer* images) except -1:
-        cdef Py_ssize_t i, size = 1
-        if images.ndim != len(self.shape):
+    cdef bint take_images(self, cnp.ndarray images) except -1:
+        cdef Py_ssize_t i, size = cnp.PyArray_SIZE(images)
+        if cnp.PyArray_NDIM(images) != len(self.shape):
             return False
-        for i in range(images.ndim):
-            if images.shape[i] != <Py_ssize_t>self.shape[i]:
+        for i in range(len(self.shape)):
+            if cnp.PyArray_DIM(images, i) != <Py_ssize_t>self.shape[i]:
                 return False
-            size *= images.shape[i]
         self.plan.step_stages.stages[0].items = 0
-        self.plan.run.input = <const float*>images.buf
-        if images.itemsize == 1:
+        self.plan.run.input = <const float*>cnp.PyArray_DATA(images)
+        if cnp.PyArray_TYPE(images) == cnp.NPY_UINT8:
             if self.now.scaled == NULL:
                 self.scaled = np.empty(size, np.float32)
                 self.now.scaled = &self.scaled[0]
-            self.now.bytes, self.now.byte_count = <const uint8_t*>images.buf, size
+            self.now.bytes, self.now.byte_count = <const uint8_t*>cnp.PyArray_DATA(images), size
             self.plan.run.input = self.now.scaled
             self.plan.step_stages.stages[0].items = (size + BYTE_BLOCK - 1) // BYTE_BLOCK
         return True
 
-    cdef bint take_labels(self, Py_buffer* labels) except -1:
+    cdef bint take_labels(self, cnp.ndarray labels) except -1:
         """Copy them, check them, and add up their weights in order."""
+        cdef const void* given = cnp.PyArray_DATA(labels)
+        cdef int kind = cnp.PyArray_TYPE(labels)
         cdef Py_ssize_t n, k, batch = self.labels.shape[0], classes = self.now.classes
         cdef const float* weight = self.now.class_weight
         cdef int64_t label
-        if labels.ndim != 1 or labels.shape[0] != batch:
+        if cnp.PyArray_SIZE(labels) != batch:
             return False
         self.now.weight_sum, self.now.weight_of_all = 0.0, classes
         for n in range(batch):
-            if labels.itemsize == 8:
-                label = (<const int64_t*>labels.buf)[n]
-            elif labels.itemsize == 4:
-                label = (<const int32_t*>labels.buf)[n]
+            if kind == cnp.NPY_INT64:
+                label = (<const int64_t*>given)[n]
+            elif kind == cnp.NPY_INT32:
+                label = (<const int32_t*>given)[n]
             else:
-                label = (<const uint8_t*>labels.buf)[n]
+                label = (<const uint8_t*>given)[n]
             self.labels[n] = label
             if label == self.now.ignore_index:
                 continue
@@ -320,17 +310,19 @@ cdef class TrainingStep:
             statistics.put_back()
 
 
-cdef tuple as_buffers(x, y):
-    """x as a float32 or uint8 array, y as one of int64, int32 or uint8, both C-contiguous.
+cdef cnp.ndarray as_images(x):
+    """float32 or uint8, C-contiguous."""
+    if is_plain(x) and cnp.PyArray_TYPE(x) in (cnp.NPY_FLOAT32, cnp.NPY_UINT8):
+        return x
+    return as_float32(x)
 
-    y is None where it is not one number for each sample.
-    """
-    if not is_plain(x, IMAGES):
-        x = as_float32(x)
-    if not is_plain(y, LABELS):
+
+cdef cnp.ndarray as_numbers(y):
+    """int64, int32 or uint8, C-contiguous; None where they are not one number for each sample."""
+    if not is_plain(y) or cnp.PyArray_TYPE(y) not in (cnp.NPY_INT64, cnp.NPY_INT32, cnp.NPY_UINT8):
         y = np.asarray(y)
-        y = as_labels(y) if y.ndim == 1 else None
-    return x, y
+        return as_labels(y) if y.ndim == 1 else None
+    return y if cnp.PyArray_NDIM(y) == 1 else None
 
 
 def is_overridden(optimizer):
@@ -339,12 +331,6 @@ def is_overridden(optimizer):
     return PyDict_GetItem(own, "step") != NULL or PyDict_GetItem(own, "update") != NULL
 
 
-cdef bint is_plain(array, tuple dtypes) except -1:
-    """Whether it can be taken as it is. dtypes are singletons; another one only takes longer."""
-    if type(array) is not np.ndarray or not array.flags.c_contiguous:
-        return False
-    dtype = array.dtype
-    for known in dtypes:
-        if dtype is known:
-            return True
-    return False
+cdef bint is_plain(array):
+    """Whether it can be taken as it is, if its numbers are of a known type."""
+    return cnp.PyArray_CheckExact(array) and cnp.PyArray_ISCARRAY_RO(array)

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { IN_SLOT, IN_THREAD, IN_INPUT };      /* where a map is */
+enum { IN_SLOT, IN_THREAD, IN_INPUT, IN_OUTPUT };   /* where a map is; the last one: y of Linear */
 
 typedef struct {
     ptrdiff_t where;
@@ -133,7 +133,7 @@ typedef struct {
     ptrdiff_t local_stride;
     float *scratch;                         /* (threads, scratch_stride): while a pass runs */
     ptrdiff_t scratch_stride;               /* kernels see their thread's part of both */
-    ptrdiff_t input_size;                   /* values of a sample */
+    ptrdiff_t input_size, output_size;      /* values of a sample */
     const float *input;                     /* (batch, ...) */
     float *output;                          /* (batch, ...) */
     const float *doutput;                   /* (batch, ...) */

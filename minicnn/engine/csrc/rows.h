@@ -17,13 +17,16 @@ INLINE ptrdiff_t whole_parts(ptrdiff_t count, ptrdiff_t most) { return (count + 
 INLINE range equal_part(ptrdiff_t count, ptrdiff_t most, ptrdiff_t part)
 {
     const ptrdiff_t parts = whole_parts(count, most);
+    if (parts == 1)
+        return (range){0, count};
     return (range){part * count / parts, (part + 1) * count / parts};
 }
 
 /* From sample to sample of a map, in floats. */
 INLINE ptrdiff_t sample_step(const run *r, const map *m)
 {
-    return m->where == IN_INPUT ? r->input_size : r->slot_stride;
+    return m->where == IN_INPUT ? r->input_size
+        : m->where == IN_OUTPUT ? r->output_size : r->slot_stride;
 }
 
 /* Tiles of one height, and of all widths up to some. */

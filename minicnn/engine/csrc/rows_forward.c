@@ -129,6 +129,12 @@ static void dot_block(
     }
 }
 
+/* y of a sample; the answer itself is a plain array. */
+static float *row_of(const op *o, const run *r, ptrdiff_t slot)
+{
+    return o->y.where == IN_OUTPUT ? r->output + slot * r->output_size : at_map(r, slot, &o->y);
+}
+
 /* y of `samples` samples from `slot` on, for some outputs. Inputs go by in blocks. */
 static void forward_block(
     const op *o, const run *r, ptrdiff_t slot, ptrdiff_t samples, range outputs)
@@ -145,29 +151,30 @@ static void forward_block(
         };
         dot_block(&d, at_map(r, slot, &o->x) + i, o->weight + outputs.first * inputs + i,
                   o->bias ? o->bias + outputs.first : NULL, r->scratch,
-                  at_map(r, slot, &o->y) + outputs.first, samples, outputs.end - outputs.first);
+                  row_of(o, r, slot) + outputs.first, samples, outputs.end - outputs.first);
     }
 }
 
-static void clear_beyond(const op *o, const run *r, ptrdiff_t slot)
+/* Zeros where the last vector of y will not be filled. */
+static void clear_last(const op *o, const run *r, ptrdiff_t slot)
 {
-    const ptrdiff_t beyond = whole_parts(o->outputs, LANES) * LANES - o->outputs;
-    memset(at_map(r, slot, &o->y) + o->outputs, 0, beyond * sizeof(float));
+    if (o->outputs % LANES && o->y.where != IN_OUTPUT)
+        store(row_of(o, r, slot) + o->outputs / LANES * LANES, splat(0.0f));
 }
 
 /* Item: one of the equal parts of the outputs, none above ROWS_OUTPUTS. */
 void NAMED(rows_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
+    for (ptrdiff_t slot = 0; slot < r->slots && outputs.end == o->outputs; slot++)
+        clear_last(o, r, slot);
     for (ptrdiff_t slot = 0; slot < r->slots; slot += ROWS_SAMPLES)
         forward_block(o, r, slot, smaller(ROWS_SAMPLES, r->slots - slot), outputs);
-    for (ptrdiff_t slot = 0; slot < r->slots && outputs.end == o->outputs; slot++)
-        clear_beyond(o, r, slot);
 }
 
 /* One row, where a slot goes through the whole net before the next one. */
 void NAMED(row_forward)(const op *o, const run *r, ptrdiff_t slot)
 {
+    clear_last(o, r, slot);
     forward_block(o, r, slot, 1, (range){0, o->outputs});
-    clear_beyond(o, r, slot);
 }

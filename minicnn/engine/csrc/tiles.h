@@ -152,6 +152,8 @@ INLINE void gradient_tile(
 /* The size of the next of the fewest equal parts, none above `most`, of what is left. */
 INLINE int next_part(ptrdiff_t left, int most)
 {
+    if (left <= most)
+        return (int)left;
     const ptrdiff_t parts = (left + most - 1) / most;
     return (int)((left + parts - 1) / parts);
 }
