@@ -87,7 +87,7 @@ cdef extern from "csrc/engine.h" nogil:
 
     ctypedef struct c_run "run":
         float* arena
-        Py_ssize_t slot_stride, batch, slots, items
+        Py_ssize_t slot_stride, batch, slots, items, threads
         float* partials
         Py_ssize_t partial_stride
         float* local

@@ -291,7 +291,7 @@ cdef class Plan:
         cdef Py_ssize_t slots = (batch + self.slot_samples - 1) // self.slot_samples
         self.reserve(slots, threads)
         self.run.batch, self.run.slots, self.run.items = batch, slots, self.items(slots)
-        self.run.samples = self.slot_samples
+        self.run.samples, self.run.threads = self.slot_samples, threads
 
     cdef go(self, Stages stages, int threads):
         """Run the stages without the interpreter; raises what a signal's handler raises."""

@@ -73,8 +73,9 @@ def place_values(
         node.y.gradient = node.op.dy = memory.map(floats(node.y.shape), wanted)
         if i > first:
             node.op.dx, node.op.gate = node.x.gradient, node.x.gate
-    if nodes[-1].kind == "linear" and not training:
-        nodes[-1].y.map.buffer.where = OUTPUT
+    last = nodes[-1].y.map
+    if nodes[-1].kind == "linear" and last is not None and not training:
+        last.buffer.where = OUTPUT
     return begin
 
 

@@ -127,6 +127,7 @@ typedef struct {
     float *arena;                           /* (slots, slot_stride) */
     ptrdiff_t slot_stride, batch, slots;    /* slots in use */
     ptrdiff_t items;                        /* groups of neighbouring slots; see first_slot */
+    ptrdiff_t threads;                      /* that may take part; no result depends on it */
     float *partials;                        /* (items, partial_stride): private gradients */
     ptrdiff_t partial_stride;
     float *local;                           /* (threads, local_stride): what lives for one stage */
@@ -194,7 +195,7 @@ enum {
     ROWS_SAMPLES = 64,                      /* samples that the passes on rows take at a time, */
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
-    ROWS_SCRATCH = 65536,                   /* and floats of scratch that they take */
+    ROWS_SCRATCH = 65536 + 8192,            /* and floats of scratch that they take */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */

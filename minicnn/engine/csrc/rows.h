@@ -22,6 +22,17 @@ INLINE range equal_part(ptrdiff_t count, ptrdiff_t most, ptrdiff_t part)
     return (range){part * count / parts, (part + 1) * count / parts};
 }
 
+/* The outputs of an item that shares them out. Where every thread gets an even number of items, each
+ * second one does the work of two: what they have in common is then prepared once. */
+INLINE range outputs_of(const op *o, const run *r, ptrdiff_t item)
+{
+    const ptrdiff_t parts = whole_parts(o->outputs, ROWS_OUTPUTS);
+    range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
+    if (parts % (2 * r->threads) == 0)
+        outputs.end = item % 2 ? outputs.first : equal_part(o->outputs, ROWS_OUTPUTS, item + 1).end;
+    return outputs;
+}
+
 /* From sample to sample of a map, in floats. */
 INLINE ptrdiff_t sample_step(const run *r, const map *m)
 {

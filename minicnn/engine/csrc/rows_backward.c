@@ -161,7 +161,9 @@ static void rows_bias_gradient(const op *o, const run *r)
 static void weight_block(const op *o, const run *r, range outputs, range inputs)
 {
     const ptrdiff_t columns = inputs.end - inputs.first;
-    const int pack = o->x.where == IN_INPUT && columns % LANES;     /* nothing follows its end */
+    const float *begin = at_map(r, 0, &o->x) + inputs.first;
+    const int split = (uintptr_t)begin % sizeof(vec) && outputs.end - outputs.first > ROWS_OUTPUTS;
+    const int pack = o->x.where == IN_INPUT && (columns % LANES || split);  /* nothing follows it */
     outer s = {
         .factor_row = 1, .factor_term = sample_step(r, &o->dy),
         .row_term = sample_step(r, &o->x), .out_row = o->inputs,
@@ -189,7 +191,7 @@ void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
 /* Item: as in rows_forward, so that a thread finds its part of the weight where it left it. */
 void NAMED(rows_backward_weight_by_outputs)(const op *o, const run *r, ptrdiff_t item)
 {
-    const range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
+    const range outputs = outputs_of(o, r, item);
     const ptrdiff_t parts = whole_parts(whole_parts(o->inputs, LANES), ROWS_INPUTS / LANES);
     for (ptrdiff_t part = 0; part < parts; part++)
         weight_block(o, r, outputs, inputs_of(o, part));

@@ -12,6 +12,8 @@ enum { DOT_SAMPLES = 4, DOT_OUTPUTS = 8, DOT_SUMS = 12 };
 static const int dot_outputs[] = {0, 8, 6, 4, 3};
 #endif
 
+enum { WORTH_COPYING = 16 };                /* outputs that make up for a copy of x */
+
 /* Sums over some neighbouring inputs. */
 typedef struct {
     ptrdiff_t x_row, y_row;                 /* from sample to sample */
@@ -109,18 +111,40 @@ DOT_TILES(DOT_TILE)
 #define DOT_ENTRY(N, K) [N][K] = dot_tile_##N##_##K,
 static dot_function *const dot_tiles[DOT_SAMPLES + 1][DOT_OUTPUTS + 1] = {DOT_TILES(DOT_ENTRY)};
 
+/* Rows of users start anywhere; a vector that lies in two cache lines takes twice as long to load. */
+static const float *aligned_rows(const dots *d, const float *x, int rows, float *copies)
+{
+    const ptrdiff_t whole = d->inputs / LANES * LANES, rest = d->inputs - whole;
+    float *to = copies;
+    for (int n = 0; n < rows; n++, x += d->x_row, to += whole + (rest ? LANES : 0)) {
+        for (ptrdiff_t i = 0; i < whole; i += LANES)
+            store(to + i, load_loose(x + i));
+        if (rest)
+            store(to + whole, load_some(x + whole, rest));
+    }
+    return copies;
+}
+
 /* Some samples and outputs. A few samples stay in the nearest cache while all these weights pass by;
  * they are few enough for the next cache, so memory delivers each once. */
 static void dot_block(
-    const dots *d, const float *x, const float *weight, const float *bias, float *sums, float *y,
-    ptrdiff_t samples, ptrdiff_t outputs)
+    dots *d, const float *x, const float *weight, const float *bias, float *sums, float *y,
+    ptrdiff_t samples, ptrdiff_t outputs, float *copies)
 {
+    const ptrdiff_t x_row = d->x_row;
+    const int copied = outputs >= WORTH_COPYING && ((uintptr_t)x % sizeof(vec) || x_row % LANES);
     for (ptrdiff_t n = 0; n < samples;) {
         const int tile_samples = next_part(samples - n, DOT_SAMPLES);
+        const float *rows = x + n * x_row;
+        if (copied) {
+            d->x_row = x_row;
+            rows = aligned_rows(d, rows, tile_samples, copies);
+            d->x_row = whole_parts(d->inputs, LANES) * LANES;
+        }
         for (ptrdiff_t k = 0; k < outputs;) {
             const int tile_outputs = next_part(outputs - k, dot_outputs[tile_samples]);
             dot_tiles[tile_samples][tile_outputs](
-                d, x + n * d->x_row, weight + k * d->weight_row, bias ? bias + k : NULL, sums,
+                d, rows, weight + k * d->weight_row, bias ? bias + k : NULL, sums,
                 y + n * d->y_row + k);
             sums += tile_samples * tile_outputs * LANES;
             k += tile_outputs;
@@ -144,14 +168,15 @@ static void forward_block(
     for (ptrdiff_t block = 0; block < blocks; block++) {
         const range part = equal_part(vectors, ROWS_BLOCK / LANES, block);
         const ptrdiff_t i = part.first * LANES;
-        const dots d = {
+        dots d = {
             .x_row = sample_step(r, &o->x), .y_row = sample_step(r, &o->y),
             .weight_row = inputs, .inputs = smaller(part.end * LANES, inputs) - i,
             .first = block == 0, .last = block == blocks - 1, .relu = o->relu,
         };
         dot_block(&d, at_map(r, slot, &o->x) + i, o->weight + outputs.first * inputs + i,
                   o->bias ? o->bias + outputs.first : NULL, r->scratch,
-                  row_of(o, r, slot) + outputs.first, samples, outputs.end - outputs.first);
+                  row_of(o, r, slot) + outputs.first, samples, outputs.end - outputs.first,
+                  r->scratch + ROWS_SCRATCH - DOT_SAMPLES * ROWS_BLOCK);
     }
 }
 
@@ -165,7 +190,9 @@ static void clear_last(const op *o, const run *r, ptrdiff_t slot)
 /* Item: one of the equal parts of the outputs, none above ROWS_OUTPUTS. */
 void NAMED(rows_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
+    const range outputs = outputs_of(o, r, item);
+    if (outputs.first == outputs.end)
+        return;
     for (ptrdiff_t slot = 0; slot < r->slots && outputs.end == o->outputs; slot++)
         clear_last(o, r, slot);
     for (ptrdiff_t slot = 0; slot < r->slots; slot += ROWS_SAMPLES)
