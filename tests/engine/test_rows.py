@@ -76,6 +76,26 @@ def test_answer_for_a_sample_does_not_depend_on_the_others(inputs, outputs):
         assert_same_bits(answer(model, x[:batch]), y[:batch])
 
 
+@pytest.mark.parametrize(("inputs", "outputs"), ((64, 128), (784, 64), (1027, 40), (7, 3)))
+def test_rows_may_start_anywhere(inputs, outputs):
+    model = mc.Sequential(mc.Linear(inputs, outputs), seed=1).build((inputs,))
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(9, inputs)).astype(np.float32)
+    dy = rng.normal(size=(9, outputs)).astype(np.float32)
+    room = np.zeros(values.size + 32, np.float32)
+    first = -room.ctypes.data % 64 // 4
+    found = []
+    for start in (0, 1, 4, 15):
+        x = room[first + start :][: values.size].reshape(values.shape)
+        x[...] = values
+        found.append(both_passes(model, x, dy))
+        assert_same_bits(answer(model, x), found[0][0])
+    for y, gradients in found[1:]:
+        assert_same_bits(y, found[0][0])
+        for name, value in gradients.items():
+            assert_same_bits(value, found[0][1][name])
+
+
 @pytest.mark.parametrize("value", (np.nan, np.inf))
 def test_what_is_not_finite_stays_with_its_sample_and_its_output(value):
     model = mc.Sequential(mc.Linear(21, 7), seed=2).build((21,))
