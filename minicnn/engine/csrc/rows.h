@@ -11,6 +11,8 @@
 
 #include "kernels.h"
 
+enum { MANY_SAMPLES = 16 };
+
 INLINE ptrdiff_t whole_parts(ptrdiff_t count, ptrdiff_t most) { return (count + most - 1) / most; }
 
 /* One of the fewest nearly equal parts of `count` values, none above `most`. */
@@ -23,12 +25,12 @@ INLINE range equal_part(ptrdiff_t count, ptrdiff_t most, ptrdiff_t part)
 }
 
 /* The outputs of an item that shares them out. Where every thread gets an even number of items, each
- * second one does the work of two: what they have in common is then prepared once. */
+ * second one does the work of two: what many samples have in common is then prepared once. */
 INLINE range outputs_of(const op *o, const run *r, ptrdiff_t item)
 {
     const ptrdiff_t parts = whole_parts(o->outputs, ROWS_OUTPUTS);
     range outputs = equal_part(o->outputs, ROWS_OUTPUTS, item);
-    if (parts % (2 * r->threads) == 0)
+    if (parts % (2 * r->threads) == 0 && r->slots >= MANY_SAMPLES)
         outputs.end = item % 2 ? outputs.first : equal_part(o->outputs, ROWS_OUTPUTS, item + 1).end;
     return outputs;
 }
