@@ -112,15 +112,16 @@ DOT_TILES(DOT_TILE)
 static dot_function *const dot_tiles[DOT_SAMPLES + 1][DOT_OUTPUTS + 1] = {DOT_TILES(DOT_ENTRY)};
 
 /* Rows of users start anywhere; a vector that lies in two cache lines takes twice as long to load. */
-static const float *aligned_rows(const dots *d, const float *x, int rows, float *copies)
+static const float *aligned_rows(
+    const float *x, ptrdiff_t x_row, int rows, ptrdiff_t inputs, float *copies, ptrdiff_t copy_row)
 {
-    const ptrdiff_t whole = d->inputs / LANES * LANES, rest = d->inputs - whole;
-    float *to = copies;
-    for (int n = 0; n < rows; n++, x += d->x_row, to += whole + (rest ? LANES : 0)) {
+    const ptrdiff_t whole = inputs / LANES * LANES;
+    for (int n = 0; n < rows; n++, x += x_row) {
+        float *to = copies + n * copy_row;
         for (ptrdiff_t i = 0; i < whole; i += LANES)
             store(to + i, load_loose(x + i));
-        if (rest)
-            store(to + whole, load_some(x + whole, rest));
+        if (whole < inputs)
+            store(to + whole, load_some(x + whole, inputs - whole));
     }
     return copies;
 }
@@ -133,14 +134,13 @@ static void dot_block(
 {
     const ptrdiff_t x_row = d->x_row;
     const int copied = outputs >= WORTH_COPYING && ((uintptr_t)x % sizeof(vec) || x_row % LANES);
+    if (copied)
+        d->x_row = whole_parts(d->inputs, LANES) * LANES;
     for (ptrdiff_t n = 0; n < samples;) {
         const int tile_samples = next_part(samples - n, DOT_SAMPLES);
         const float *rows = x + n * x_row;
-        if (copied) {
-            d->x_row = x_row;
-            rows = aligned_rows(d, rows, tile_samples, copies);
-            d->x_row = whole_parts(d->inputs, LANES) * LANES;
-        }
+        if (copied)
+            rows = aligned_rows(rows, x_row, tile_samples, d->inputs, copies, d->x_row);
         for (ptrdiff_t k = 0; k < outputs;) {
             const int tile_outputs = next_part(outputs - k, dot_outputs[tile_samples]);
             dot_tiles[tile_samples][tile_outputs](
