@@ -25,12 +25,7 @@ static void channels_to_lanes(
         for (ptrdiff_t first = 0; first < width; first += LANES) {
             const ptrdiff_t pixels = smaller(LANES, width - first);
             vec block[LANES];
-            for (ptrdiff_t c = 0; c < LANES; c++) {
-                block[c] = splat(0.0f);
-                if (c < count)
-                    block[c] = load_some(from + (c * height + h) * width + first, pixels);
-            }
-            transpose(block);
+            load_columns(from + h * width + first, height * width, count, pixels, block);
             for (ptrdiff_t p = 0; p < pixels; p++)
                 store(to + h * row + (first + p) * LANES, block[p]);
         }
