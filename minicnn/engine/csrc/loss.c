@@ -197,7 +197,7 @@ void NAMED(row_cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
     loss_row(r->step, at_map(r, slot, &o->y), slot, at_map(r, slot, &o->dy));
 }
 
-/* log x for x >= 1 or NaN, to two units in the last place. x = 2^k m with sqrt(1/2) < m < sqrt 2, and
+/* log x for x >= 1 or NaN, to three units in the last place. x = 2^k m with sqrt(1/2) < m < sqrt 2, and
  * log m = 2 atanh f with f = (m - 1) / (m + 1), |f| < 0.172: of its series, ten terms are enough. */
 INLINE dvec logarithm(dvec x)
 {
