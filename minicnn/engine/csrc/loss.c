@@ -38,7 +38,8 @@ INLINE vec exponential(vec x)
 #define FOUR_AWAY(i, n) (i) ^ (n), ((i) + 1) ^ (n), ((i) + 2) ^ (n), ((i) + 3) ^ (n)
 #if LANES == 16
 #define EXCHANGED(v, n) \
-    __builtin_shufflevector(v, v, FOUR_AWAY(0, n), FOUR_AWAY(4, n), FOUR_AWAY(8, n), FOUR_AWAY(12, n))
+    __builtin_shufflevector( \
+        v, v, FOUR_AWAY(0, n), FOUR_AWAY(4, n), FOUR_AWAY(8, n), FOUR_AWAY(12, n))
 #elif LANES == 8
 #define EXCHANGED(v, n) __builtin_shufflevector(v, v, FOUR_AWAY(0, n), FOUR_AWAY(4, n))
 #else
@@ -197,8 +198,8 @@ void NAMED(row_cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
     loss_row(r->step, at_map(r, slot, &o->y), slot, at_map(r, slot, &o->dy));
 }
 
-/* log x for x >= 1 or NaN, to three units in the last place. x = 2^k m with sqrt(1/2) < m < sqrt 2, and
- * log m = 2 atanh f with f = (m - 1) / (m + 1), |f| < 0.172: of its series, ten terms are enough. */
+/* log x for x >= 1 or NaN, to three units in the last place. x = 2^k m with sqrt(1/2) < m < sqrt 2,
+ * and log m = 2 atanh f with f = (m - 1) / (m + 1), |f| < 0.172: ten terms of its series do. */
 INLINE dvec logarithm(dvec x)
 {
     typedef int64_t bits __attribute__((vector_size(8 * LANES)));
