@@ -26,7 +26,7 @@ INLINE void reduce_rows(
         }
         store(y + w * LANES, relu ? gated(best, best) : best);
         if (winner)
-            *(bvec *)(winner + w * LANES) = __builtin_convertvector(which, bvec);
+            store_bytes(winner + w * LANES, which);
     }
 }
 
@@ -81,7 +81,7 @@ static vec spread_row(
 {
     const ptrdiff_t row = o->pooled.width * o->pool_w * LANES;
     for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += o->pool_w * LANES) {
-        const ivec which = __builtin_convertvector(*(const bvec *)(winner + w * LANES), ivec);
+        const ivec which = load_bytes(winner + w * LANES);
         vec gradient = load(dy + w * LANES);
         if (o->relu)                    /* the window's largest value tells for all of it */
             gradient = gated(gradient, load(y + w * LANES));

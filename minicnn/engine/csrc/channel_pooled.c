@@ -25,7 +25,7 @@ INLINE void largest_of_four(vec a, vec b, vec c, vec d, float *y, uint8_t *winne
     }
     store(y, relu ? gated(best, best) : best);
     if (winner)
-        *(bvec *)winner = __builtin_convertvector(which, bvec);
+        store_bytes(winner, which);
 }
 
 INLINE void pooled_tile(

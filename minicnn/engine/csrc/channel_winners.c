@@ -29,7 +29,7 @@ static vec gradients_and_places(
     int32_t *places, vec dbias)
 {
     for (ptrdiff_t w = 0; w < o->pooled.width * LANES; w += LANES) {
-        const ivec which = __builtin_convertvector(*(const bvec *)(winner + w), ivec);
+        const ivec which = load_bytes(winner + w);
         const ivec below = (ivec)(which >= (int32_t)o->pool_w);
         const ivec column = which - (below & (int32_t)o->pool_w);
         vec gradient = load(dy + w);

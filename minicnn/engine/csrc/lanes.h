@@ -107,6 +107,31 @@ INLINE vec load_some(const float *p, ptrdiff_t count)
 INLINE void store_some(float *p, vec v, ptrdiff_t count) { memcpy(p, &v, count * sizeof *p); }
 #endif
 
+/* LANES bytes as integers, and back (their low bytes). Compilers would go lane by lane. */
+INLINE ivec load_bytes(const uint8_t *p)
+{
+#if LANES == 16
+    return (ivec)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif LANES == 8
+    return (ivec)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    return __builtin_convertvector(*(const bvec *)p, ivec);
+#endif
+}
+INLINE void store_bytes(uint8_t *p, ivec v)
+{
+#if LANES == 16
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+#elif LANES == 8
+    const __m256i low = _mm256_set1_epi32(0x0C080400);
+    const __m256i bytes = _mm256_shuffle_epi8((__m256i)v, low);     /* four in each half */
+    _mm_storel_epi64((__m128i *)p, _mm_unpacklo_epi32(
+        _mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+#else
+    *(bvec *)p = __builtin_convertvector(v, bvec);
+#endif
+}
+
 /* v where the mask is all ones, 0 where it is all zeros. */
 INLINE vec keep(ivec mask, vec v) { return (vec)((ivec)v & mask); }
 INLINE vec choose(ivec mask, vec yes, vec no)

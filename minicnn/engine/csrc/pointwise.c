@@ -102,7 +102,7 @@ static void apply_mask(
             float *y = at_map(r, slot, to) + c * to->plane + h * to->row;
             const float *g = gate ? at_map(r, slot, gate) + c * gate->plane + h * gate->row : NULL;
             for (ptrdiff_t i = 0; i < from->width * LANES; i += LANES, mask += next) {
-                const ivec stays = __builtin_convertvector(*(const bvec *)mask, ivec) != 0;
+                const ivec stays = load_bytes(mask) != 0;
                 const vec v = keep(stays, load(x + i) * scale);
                 store(y + i, g ? gated(v, load(g + i)) : v);
             }

@@ -55,7 +55,7 @@ INLINE void max_window(
     }
     store(y, best);
     if (winner)
-        *(bvec *)winner = __builtin_convertvector(which, bvec);
+        store_bytes(winner, which);
 }
 
 /* A unit is a row of windows. */
@@ -82,7 +82,7 @@ static void max_window_backward(
     const op *o, float *dx, ptrdiff_t oh, ptrdiff_t ow, vec dy, const uint8_t *winner, int covered)
 {
     const window at = window_at(o, oh, ow);
-    const ivec which = __builtin_convertvector(*(const bvec *)winner, ivec);
+    const ivec which = load_bytes(winner);
     for (ptrdiff_t h = at.top; h < at.bottom; h++) {
         for (ptrdiff_t w = at.left; w < at.right; w++) {
             float *to = dx + h * o->dx.row + w * LANES;
