@@ -6,29 +6,7 @@
  */
 #include "kernels.h"
 #include "channel_conv.h"
-
-/* The largest value of each window of `rows` [pool_h][pooled.width * pool_w][LANES], and, unless
- * `winner` is NULL, its position in the window. */
-INLINE void reduce_rows(
-    const op *o, const float *rows, float *y, uint8_t *winner, ptrdiff_t pool_h, ptrdiff_t pool_w,
-    int relu)
-{
-    const ptrdiff_t row = o->pooled.width * pool_w * LANES;
-    for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += pool_w * LANES) {
-        vec best = load(rows);
-        ivec which = (ivec)ALL(0);
-        for (ptrdiff_t i = 0; i < pool_h; i++) {
-            for (ptrdiff_t j = 0; j < pool_w; j++) {
-                const vec v = load(rows + i * row + j * LANES);
-                const ivec here = (ivec)ALL(0) + (int32_t)(i * pool_w + j);
-                keep_larger(&best, winner ? &which : NULL, v, here);
-            }
-        }
-        store(y + w * LANES, relu ? gated(best, best) : best);
-        if (winner)
-            store_bytes(winner + w * LANES, which);
-    }
-}
+#include "windows.h"
 
 /* A unit is a row of windows, of as many vectors as a tile has. The ReLU of a window's largest value
  * is the largest of their ReLUs; only who wins depends on which comes first. */
@@ -62,38 +40,11 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
         for (int v = 0; v < count; v++) {
             const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
             float *to = y + (k + v) * o->pooled.plane + h * o->pooled.row;
-            const float *from = rows + v * o->pool_h * row;
-            if (winners && o->pool_h == 2 && o->pool_w == 2)
-                reduce_rows(o, from, to, winners + at, 2, 2, 0);
-            else if (winners)
-                reduce_rows(o, from, to, winners + at, o->pool_h, o->pool_w, 0);
-            else if (o->pool_h == 2 && o->pool_w == 2)
-                reduce_rows(o, from, to, NULL, 2, 2, o->relu);
-            else
-                reduce_rows(o, from, to, NULL, o->pool_h, o->pool_w, o->relu);
+            largest_of_windows(rows + v * o->pool_h * row, row, o->pooled.width, to,
+                               winners ? winners + at : NULL, o->relu && !winners, o->pool_h,
+                               o->pool_w);
         }
     }
-}
-
-/* The gradients of one row of windows, at their winners, in `rows`; adds them up in dbias. */
-static vec spread_row(
-    const op *o, const float *dy, const float *y, const uint8_t *winner, float *rows, vec dbias)
-{
-    const ptrdiff_t row = o->pooled.width * o->pool_w * LANES;
-    for (ptrdiff_t w = 0; w < o->pooled.width; w++, rows += o->pool_w * LANES) {
-        const ivec which = load_bytes(winner + w * LANES);
-        vec gradient = load(dy + w * LANES);
-        if (o->relu)                    /* the window's largest value tells for all of it */
-            gradient = gated(gradient, load(y + w * LANES));
-        dbias += gradient;
-        for (ptrdiff_t i = 0; i < o->pool_h; i++) {
-            for (ptrdiff_t j = 0; j < o->pool_w; j++) {
-                const ivec here = (ivec)ALL(0) + (int32_t)(i * o->pool_w + j);
-                store(rows + i * row + j * LANES, keep((ivec)(which == here), gradient));
-            }
-        }
-    }
-    return dbias;
 }
 
 void NAMED(channel_conv_pool_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
@@ -123,9 +74,10 @@ void NAMED(channel_conv_pool_backward_weight)(const op *o, const run *r, ptrdiff
             const ptrdiff_t at = k * o->dpooled.plane + h * o->dpooled.row;
             const vec sum = add ? load(dbias + k * LANES) : splat(0.0f);
             store(dbias + k * LANES,
-                  spread_row(o, dy + at, y + k * o->pooled.plane + h * o->pooled.row,
-                             winners + (k * o->pooled.height + h) * o->pooled.width * LANES,
-                             rows + k * plane, sum));
+                  spread_over_windows(
+                      dy + at, o->relu ? y + k * o->pooled.plane + h * o->pooled.row : NULL,
+                      winners + (k * o->pooled.height + h) * o->pooled.width * LANES,
+                      o->pooled.width, rows + k * plane, pixels * LANES, sum, o->pool_h, o->pool_w));
         }
         add_weight_gradients(o, &g, &s, rows, x + h * o->pool_h * s.x_row, dweight, add);
     }

@@ -1,5 +1,6 @@
 /* MaxPool2d and AvgPool2d: y summarises one window of each channel of x, one slot at a time. */
 #include "kernels.h"
+#include "windows.h"
 
 /* The part of window (oh, ow) that lies within the image. */
 typedef struct {
@@ -24,10 +25,17 @@ INLINE int32_t position(const op *o, ptrdiff_t oh, ptrdiff_t ow, ptrdiff_t h, pt
     return (int32_t)(kh * o->kernel_w + kw);
 }
 
+/* Whether the windows lie side by side and inside the image. */
+INLINE int side_by_side_windows(const op *o)
+{
+    return o->stride_h == o->kernel_h && o->stride_w == o->kernel_w && !o->pad_h && !o->pad_w
+        && o->y.height * o->kernel_h <= o->x.height && o->y.width * o->kernel_w <= o->x.width;
+}
+
 /* dx = 0, unless the windows lie side by side and cover it, so that each value is set once. */
 static int clear_unless_covered(const op *o, float *dx)
 {
-    const int covered = o->stride_h == o->kernel_h && o->stride_w == o->kernel_w
+    const int covered = side_by_side_windows(o)
         && o->y.height * o->kernel_h == o->x.height && o->y.width * o->kernel_w == o->x.width;
     for (ptrdiff_t c = 0; !covered && c < o->dx.channels; c++) {
         for (ptrdiff_t h = 0; h < o->dx.height; h++)
@@ -67,27 +75,27 @@ void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t item)
         const ptrdiff_t c = unit / o->y.height, oh = unit % o->y.height;
         const float *x = at_map(r, own.slot, &o->x) + c * o->x.plane;
         float *y = at_map(r, own.slot, &o->y) + c * o->y.plane + oh * o->y.row;
-        for (ptrdiff_t ow = 0; ow < o->y.width; ow++) {
-            if (winners)
-                max_window(o, x, oh, ow, y + ow * LANES,
-                           winners + (unit * o->y.width + ow) * LANES);
-            else
-                max_window(o, x, oh, ow, y + ow * LANES, NULL);
+        uint8_t *winner = winners ? winners + unit * o->y.width * LANES : NULL;
+        if (side_by_side_windows(o)) {
+            largest_of_windows(x + oh * o->kernel_h * o->x.row, o->x.row, o->y.width, y, winner, 0,
+                               o->kernel_h, o->kernel_w);
+            continue;
         }
+        for (ptrdiff_t ow = 0; ow < o->y.width; ow++)
+            max_window(o, x, oh, ow, y + ow * LANES, winner ? winner + ow * LANES : NULL);
     }
 }
 
-/* dx = dy at the winner of each window; overlapping windows add. */
+/* dx += dy at the winner of a window. */
 static void max_window_backward(
-    const op *o, float *dx, ptrdiff_t oh, ptrdiff_t ow, vec dy, const uint8_t *winner, int covered)
+    const op *o, float *dx, ptrdiff_t oh, ptrdiff_t ow, vec dy, const uint8_t *winner)
 {
     const window at = window_at(o, oh, ow);
     const ivec which = load_bytes(winner);
     for (ptrdiff_t h = at.top; h < at.bottom; h++) {
         for (ptrdiff_t w = at.left; w < at.right; w++) {
             float *to = dx + h * o->dx.row + w * LANES;
-            const vec share = keep((ivec)(which == position(o, oh, ow, h, w)), dy);
-            store(to, covered ? share : load(to) + share);
+            store(to, load(to) + keep((ivec)(which == position(o, oh, ow, h, w)), dy));
         }
     }
 }
@@ -95,17 +103,25 @@ static void max_window_backward(
 void NAMED(max_pool_backward)(const op *o, const run *r, ptrdiff_t slot)
 {
     const uint8_t *winner = at_bytes(r, slot, o);
-    const int covered = clear_unless_covered(o, at_map(r, slot, &o->dx));
+    clear_unless_covered(o, at_map(r, slot, &o->dx));
     for (ptrdiff_t c = 0; c < o->y.channels; c++) {
-        const float *y = at_map(r, slot, &o->y) + c * o->y.plane;
+        /* y is the winner's own value, so it tells as much about a ReLU as x. */
+        const float *gate = o->gate ? at_map(r, slot, &o->y) + c * o->y.plane : NULL;
         const float *dy = at_map(r, slot, &o->dy) + c * o->dy.plane;
         float *dx = at_map(r, slot, &o->dx) + c * o->dx.plane;
-        for (ptrdiff_t oh = 0; oh < o->y.height; oh++) {
-            for (ptrdiff_t ow = 0; ow < o->y.width; ow++, winner += LANES) {
-                vec gradient = load(dy + oh * o->dy.row + ow * LANES);
-                if (o->gate)        /* y is the winner's own value, so it tells as much as x */
-                    gradient = gated(gradient, load(y + oh * o->y.row + ow * LANES));
-                max_window_backward(o, dx, oh, ow, gradient, winner, covered);
+        for (ptrdiff_t oh = 0; oh < o->y.height; oh++, winner += o->y.width * LANES) {
+            const float *row = dy + oh * o->dy.row, *gate_row = gate ? gate + oh * o->y.row : NULL;
+            if (side_by_side_windows(o)) {
+                spread_over_windows(row, gate_row, winner, o->y.width,
+                                    dx + oh * o->kernel_h * o->dx.row, o->dx.row, splat(0.0f),
+                                    o->kernel_h, o->kernel_w);
+                continue;
+            }
+            for (ptrdiff_t at = 0; at < o->y.width * LANES; at += LANES) {
+                const vec gradient = load(row + at);
+                max_window_backward(o, dx, oh, at / LANES,
+                                    gate_row ? gated(gradient, load(gate_row + at)) : gradient,
+                                    winner + at);
             }
         }
     }
