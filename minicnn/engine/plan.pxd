@@ -129,6 +129,7 @@ cdef extern from "csrc/engine.h" nogil:
         ROWS_OUTPUTS
         ROWS_INPUTS
         ROWS_SCRATCH
+        MOST_OUTPUTS
         WINOGRAD_PANEL
         WINOGRAD_FLOATS
         WINOGRAD_MOST_TILES

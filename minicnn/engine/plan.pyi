@@ -9,6 +9,7 @@ LANES: int
 ITEMS: int
 BLOCKS: dict[str, int]
 SCRATCH: dict[str, int]
+CONV_OUTPUTS: int
 ISAS: tuple[str, ...]
 WINOGRAD: dict[str, int]
 

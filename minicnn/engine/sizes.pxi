@@ -21,6 +21,7 @@ BLOCKS |= dict.fromkeys((
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
 ), table.lanes)
+CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients a convolution with samples in the lanes sums at a time
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,

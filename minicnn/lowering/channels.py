@@ -12,7 +12,7 @@ from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, OUTPUT, Border, Map, Memory, Operation, Taps
 from ..engine.plan import BLOCKS, SCRATCH
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
-from .nodes import LEARNERS, Node, Shape3, convolution, first_learner
+from .nodes import LEARNERS, Node, Shape3, convolution, first_learner, windows_side_by_side
 
 NO_BORDER = (0, 0, 0, 0)
 MOST_WEIGHTS = 2**15  # of Linear where it takes sample by sample
@@ -172,24 +172,15 @@ def pack_over(nodes: list[Node]) -> None:
             op.packed_back, op.packs_over = 0, node.op
 
 
-def join_pools(nodes: list[Node]) -> None:
-    """Let convolutions do the pooling behind them where windows lie side by side in the map."""
-    for node, after in pairwise(nodes):
-        if node.kind != "conv" or node.op.winograd or after.kind != "max_pool":
-            continue
-        high, wide, down, right, top, left = after.layer.windows()
-        inside = after.y.shape[1] * high <= node.y.shape[1]
-        inside &= after.y.shape[2] * wide <= node.y.shape[2]
-        if (high, wide, top, left) == (down, right, 0, 0) and inside:
-            node.pool = after
+def can_join(node: Node, pool: Node) -> bool:
+    """Whether the kernel of a convolution does the pooling behind it as well."""
+    return not node.op.winograd and windows_side_by_side(pool)
 
 
 def fill_joined(node: Node) -> None:
     """What the kernel of a convolution and its pooling needs besides."""
     op, pool = node.op, node.pool
     assert pool is not None
-    op.pool, op.pooled, op.dpooled = pool.op.kernel, pool.op.y, pool.op.dy
-    op.bytes = pool.op.bytes
     rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
     op.scratch = max(op.scratch, rows * LANES)
 

@@ -48,9 +48,9 @@ def touched(name: str, op: Operation) -> list[Map | None]:
         return [op.x, op.dy]
     if name == "row_cross_entropy":
         return [op.y, op.dy]
-    if name == "channel_conv_pool_forward":
+    if name.endswith("conv_pool_forward"):
         return [op.x, op.pooled, op.bytes]
-    if name == "channel_conv_pool_backward_weight":
+    if name.endswith("conv_pool_backward_weight"):
         return [op.x, op.pooled, op.dpooled, op.bytes]
     if "backward" in name or "gradient" in name or name.startswith(("read_d", "write_d")):
         found: list[Map | None] = [op.dx, op.dy, op.bytes]

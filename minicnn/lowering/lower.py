@@ -9,7 +9,7 @@ from ..layers import Layer
 from ..layers.base import Shape
 from . import channels, samples
 from .lifetimes import place_buffers
-from .nodes import Node, fold_batchnorms, make_nodes, with_rows
+from .nodes import Node, fold_batchnorms, join_pools, make_nodes, with_rows
 from .parts import divide
 from .stages import ChannelStages, SampleStages
 from .whole_step import training_step, update_blocks
@@ -77,11 +77,10 @@ def lower(
         if node.kind == "conv" or node.op.by_rows:
             node.op.partial = partials
             partials += layout.partial_floats(node)
+    for node in join_pools(nodes, layout.can_join):
+        layout.fill_joined(node)
     if across == "channels":
-        channels.join_pools(nodes)
         for node in nodes:
-            if node.pool:
-                channels.fill_joined(node)
             if threads > 1 and not training:
                 divide(node, threads)
         if training:

@@ -6,8 +6,9 @@ holds any other layer, or a subclass of one of these, has no plan and runs layer
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from ..engine.description import Map, Operation
@@ -131,6 +132,25 @@ def make_nodes(layers: Sequence[Layer], input_shape: Shape, training: bool) -> l
             value = y
         shape = output
     return nodes
+
+
+def windows_side_by_side(pool: Node) -> bool:
+    """Whether the windows of a MaxPool2d lie side by side and inside the map."""
+    high, wide, down, right, top, left = pool.layer.windows()
+    inside = pool.y.shape[1] * high <= pool.x_shape[1] and pool.y.shape[2] * wide <= pool.x_shape[2]
+    return inside and (high, wide, top, left) == (down, right, 0, 0)
+
+
+def join_pools(nodes: list[Node], can_join: Callable[[Node, Node], bool]) -> list[Node]:
+    """Let convolutions do the max-pooling behind them as well; returns those convolutions."""
+    joined = []
+    for node, pool in pairwise(nodes):
+        if node.kind == "conv" and pool.kind == "max_pool" and can_join(node, pool):
+            node.pool = pool
+            node.op.pool, node.op.bytes = pool.op.kernel, pool.op.bytes
+            node.op.pooled, node.op.dpooled = pool.op.y, pool.op.dy
+            joined.append(node)
+    return joined
 
 
 def first_learner(nodes: list[Node], input_gradient: bool) -> int:

@@ -4,8 +4,9 @@ import math
 
 from ..engine import LANES, geometry
 from ..engine.description import Border, Memory, Operation, reshaped
+from ..engine.plan import CONV_OUTPUTS
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
-from .nodes import LEARNERS, Node, convolution, first_learner
+from .nodes import LEARNERS, Node, convolution, first_learner, windows_side_by_side
 
 NO_BORDER = (0, 0, 0, 0)
 
@@ -83,9 +84,22 @@ def fill_conv(node: Node) -> None:
     op.kernel, op.stride, op.groups = sizes.kernel, sizes.stride, layer.groups
     op.forward_taps = geometry.forward_taps(sizes, op.x)
     op.weight_taps = geometry.weight_taps(sizes, op.x, op.x.channels // layer.groups)
+    op.scratch = CONV_OUTPUTS * (len(op.weight_taps) + 1) * LANES
     if op.dx is not None:
         assert op.dy is not None
         op.input_taps = geometry.input_taps(sizes, op.dy)
+
+
+def can_join(node: Node, pool: Node) -> bool:
+    """Whether the kernel of a convolution does the pooling behind it as well."""
+    return windows_side_by_side(pool) and pool.layer.windows()[:2] == (2, 2)
+
+
+def fill_joined(node: Node) -> None:
+    """What the kernel of a convolution and its pooling needs besides."""
+    assert node.pool is not None
+    pixels = math.prod(node.op.pool) * node.pool.y.shape[2]
+    node.op.scratch += CONV_OUTPUTS * pixels * LANES
 
 
 def fill_pool(node: Node) -> None:

@@ -29,6 +29,9 @@ class Stages:
         self.index = {id(operation): i for i, operation in enumerate(operations)}
         self.stages: list[Stage] = []
         self.calls: list[tuple[str, int]] = []
+        joined = [node for node in nodes if node.pool]
+        self.pools_forward = [node.pool for node in joined]
+        self.pools_backward = [node.pool for node in joined if node.op.dx is None]
 
     def slot(self, name: str, op: Operation) -> None:
         self.calls.append((name, self.index[id(op)]))
@@ -106,7 +109,11 @@ class SampleStages(Stages):
         self.slot("read_input", self.begin)
 
     def forward_of(self, node: Node) -> None:
-        if node.kind == "linear":
+        if node in self.pools_forward:
+            return
+        if node.pool:
+            self.slot("conv_pool_forward", node.op)
+        elif node.kind == "linear":
             self.blocks("linear_forward", node.op, node.y.shape[0], wait=True)
         elif node.kind == "batchnorm" and node.layer.training:
             self.slot("batchnorm_sums", node.op)
@@ -124,9 +131,13 @@ class SampleStages(Stages):
         self.slot("read_doutput", self.end)
 
     def backward_of(self, node: Node) -> None:
+        if node in self.pools_backward:
+            return
         if node.copied is not None:
             self.slot("copy_gradient", node.copied)
-        if node.kind == "linear":
+        if node.pool and node.op.dx is None:
+            self.slot("conv_pool_backward_weight", node.op)
+        elif node.kind == "linear":
             inputs = math.prod(node.x_shape)
             self.blocks("linear_backward_weight", node.op, inputs, wait=node.op.dx is None)
             if node.op.dx is not None:
@@ -153,12 +164,6 @@ def family(node: Node) -> str:
 
 class ChannelStages(Stages):
     """Plans with channels in the lanes."""
-
-    def __init__(self, nodes: list[Node], operations: list[Operation]):
-        super().__init__(nodes, operations)
-        joined = [node for node in nodes if node.pool]
-        self.pools_forward = [node.pool for node in joined]
-        self.pools_backward = [node.pool for node in joined if node.op.dx is None]
 
     def prepare_forward(self) -> None:
         for node in self.nodes:

@@ -8,6 +8,7 @@
 #include "channel_tiles.c"
 #include "channel_winners.c"
 #include "conv.c"
+#include "conv_pool.c"
 #include "layout.c"
 #include "loss.c"
 #include "pointwise.c"
@@ -34,6 +35,8 @@ static const named_pass passes[] = {
     PASS(write_dinput)
     PASS(conv_forward)
     PASS(conv_backward)
+    PASS(conv_pool_forward)
+    PASS(conv_pool_backward_weight)
     PASS(sum_partials)
     PASS(copy_gradient)
     PASS(linear_forward)

@@ -224,20 +224,11 @@ INLINE ptrdiff_t gradient_place(const op *o, const gradient_order *g, weight_num
 static void add_bias_gradients(
     const op *o, const float *dy, ptrdiff_t rows, ptrdiff_t vectors, float *dbias, int add)
 {
-    const ptrdiff_t end = o->dy.width * LANES, even = o->dy.width / 4 * 4 * LANES;
     for (ptrdiff_t k = 0; k < vectors; k++) {
         vec sum[4] = {add ? load(dbias + k * LANES) : splat(0.0f)};
         sum[1] = sum[2] = sum[3] = splat(0.0f);
-        for (ptrdiff_t h = 0; h < rows; h++) {
-            const float *from = dy + k * o->dy.plane + h * o->dy.row;
-            for (ptrdiff_t w = 0; w < even; w += 4 * LANES) {
-                UNROLL
-                for (int i = 0; i < 4; i++)
-                    sum[i] += load(from + w + i * LANES);
-            }
-            for (ptrdiff_t w = even; w < end; w += LANES)
-                sum[0] += load(from + w);
-        }
+        for (ptrdiff_t h = 0; h < rows; h++)
+            add_vectors(sum, dy + k * o->dy.plane + h * o->dy.row, o->dy.width);
         store(dbias + k * LANES, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
 }

@@ -6,10 +6,8 @@
  */
 #include "kernels.h"
 #include "channel_conv.h"
-#include "windows.h"
 
-/* A unit is a row of windows, of as many vectors as a tile has. The ReLU of a window's largest value
- * is the largest of their ReLUs; only who wins depends on which comes first. */
+/* A unit is a row of windows, of as many vectors as a tile has. */
 void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const ptrdiff_t vectors = vectors_for(o->outputs), pixels = o->pooled.width * o->pool_w;
@@ -35,14 +33,13 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
         for (ptrdiff_t i = 0; i < o->pool_h; i++)
             NAMED(channel_sum_block)(
                 &s, x + (h * o->pool_h + i) * o->stride_h * o->x.row, o->packed + k * next_vector,
-                bias + k * LANES, rows + i * row, NULL, o->relu && winners, pixels, count);
+                bias + k * LANES, rows + i * row, NULL, 0, pixels, count);
         /* 2. Their largest values. */
         for (int v = 0; v < count; v++) {
             const ptrdiff_t at = ((k + v) * o->pooled.height + h) * o->pooled.width * LANES;
             float *to = y + (k + v) * o->pooled.plane + h * o->pooled.row;
             largest_of_windows(rows + v * o->pool_h * row, row, o->pooled.width, to,
-                               winners ? winners + at : NULL, o->relu && !winners, o->pool_h,
-                               o->pool_w);
+                               winners ? winners + at : NULL, o->relu, o->pool_h, o->pool_w);
         }
     }
 }

@@ -12,22 +12,6 @@ typedef struct {
     int relu;
 } pooled_sum;
 
-/* The largest of four, and, unless `winner` is NULL, which one. */
-INLINE void largest_of_four(vec a, vec b, vec c, vec d, float *y, uint8_t *winner, int relu)
-{
-    const vec other[3] = {b, c, d};
-    vec best = a;
-    ivec which = (ivec)ALL(0);
-    UNROLL
-    for (int i = 0; i < 3; i++) {
-        const ivec number = (ivec)ALL(0) + (i + 1);
-        keep_larger(&best, winner ? &which : NULL, other[i], number);
-    }
-    store(y, relu ? gated(best, best) : best);
-    if (winner)
-        store_bytes(winner, which);
-}
-
 INLINE void pooled_tile(
     const pooled_sum *p, const float *restrict x, const float *restrict weight,
     const float *restrict bias, float *restrict y, uint8_t *winner, const int windows,
@@ -56,16 +40,8 @@ INLINE void pooled_tile(
     }
     UNROLL
     for (int w = 0; w < windows; w++) {
-        vec *const upper = sum[0] + 2 * w, *const lower = sum[1] + 2 * w;
-        if (p->relu && winner) {                /* who wins depends on which comes first */
-            UNROLL
-            for (int i = 0; i < 2; i++) {
-                upper[i] = gated(upper[i], upper[i]);
-                lower[i] = gated(lower[i], lower[i]);
-            }
-        }
-        largest_of_four(upper[0], upper[1], lower[0], lower[1], y + w * LANES,
-                        winner ? winner + w * LANES : NULL, p->relu && !winner);
+        const vec four[4] = {sum[0][2 * w], sum[0][2 * w + 1], sum[1][2 * w], sum[1][2 * w + 1]};
+        largest_of_four(four, y + w * LANES, winner ? winner + w * LANES : NULL, p->relu);
     }
 }
 

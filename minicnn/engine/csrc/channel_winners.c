@@ -102,7 +102,7 @@ static winners_function *const winners_functions[MOST_ROWS + 1][MOST_WIDTH + 1] 
     ALL_WINNERS(WINNERS_ENTRY)};
 
 /* As many rows as there is a function for. */
-static int rows_of_tile(ptrdiff_t left, ptrdiff_t width)
+static int rows_at_once(ptrdiff_t left, ptrdiff_t width)
 {
     if (left >= 5 && width <= 5)
         return 5;
@@ -127,7 +127,7 @@ void NAMED(add_winners)(
                 fetch_ahead(o, x + plane * o->x.plane + o->pool_h * o->stride_h * o->x.row,
                             o->pool_h * o->stride_h);
             for (ptrdiff_t i = 0, rows; i < g->starts; i += rows) {
-                rows = rows_of_tile(g->starts - i, g->run);
+                rows = rows_at_once(g->starts - i, g->run);
                 winners_functions[rows][g->run](
                     o, x + plane * o->x.plane, o->weight_taps + i, scratch, places,
                     dweight + (plane * g->starts + i) * g->run * out_step + k * LANES, out_step,

@@ -4,6 +4,7 @@
  *
  * Borders of zeros around x and dy take the place of every test for the edge of the image.
  */
+#include "conv.h"
 #include "kernels.h"
 
 /* Pixels of one set of rows and columns of `y`, for all groups. Rows are the outer loop: the rows
@@ -16,6 +17,7 @@ static void weigh(
 {
     const ptrdiff_t rows = y->channels / o->groups;
     const ptrdiff_t pixels = (y->width - taps->first_column + stride_w - 1) / stride_w;
+    s.tile_rows = NAMED(rows_of_tile)(pixels, rows);
     for (ptrdiff_t g = 0; g < o->groups; g++) {
         for (ptrdiff_t h = taps->first_row, i = 0; h < y->height; h += stride_h, i++) {
             const ptrdiff_t at = taps->first_column * LANES;
@@ -37,12 +39,7 @@ static void weigh(
 
 void NAMED(conv_forward)(const op *o, const run *r, ptrdiff_t slot)
 {
-    const ptrdiff_t kernel = o->kernel_h * o->kernel_w, channels = o->x.channels / o->groups;
-    const weighted_sum s = {
-        .channels = channels, .x_plane = o->x.plane, .x_step = o->stride_w * LANES,
-        .weight_row = channels * kernel, .weight_channel = kernel,
-        .y_plane = o->y.plane, .y_step = LANES,
-    };
+    const weighted_sum s = sum_over_inputs(o, &o->y);
     weigh(o, &o->forward_taps, &o->x, at_map(r, slot, &o->x), &o->y, at_map(r, slot, &o->y), 1, 1,
           s, o->y.channels / o->groups * s.weight_row, o->bias, NULL, NULL, o->relu,
           o->stride_h);
@@ -70,50 +67,36 @@ static void backward_input(const op *o, const run *r, ptrdiff_t slot)
     }
 }
 
-/* dbias[k] = sum of dy[k], for `rows` rows of it. */
-static void add_bias_gradient(
-    const op *o, const float *dy, ptrdiff_t rows, ptrdiff_t outputs, float *dbias)
+/* sums[k] (+)= the sum of dy[k], each lane by itself. */
+static void add_gradients(
+    const pixel_products *s, const float *dy, float *sums, int add, ptrdiff_t rows)
 {
-    for (ptrdiff_t k = 0; k < outputs; k++) {
-        vec sum[LANES] = {ALL(0)};
-        for (ptrdiff_t h = 0; h < rows; h++) {
-            const float *from = dy + k * o->dy.plane + h * o->dy.row;
-            for (ptrdiff_t w = 0; w < o->dy.width; w++)
-                sum[w % 4] += load(from + w * LANES);
-        }
-        sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-        for (int i = 1; i < LANES; i++)
-            sum[i] = splat(0.0f);
-        dbias[k] += lane_sums(sum)[0];
+    for (ptrdiff_t k = 0; k < rows; k++) {
+        vec sum[4] = {add ? load(sums + k * LANES) : splat(0.0f)};
+        sum[1] = sum[2] = sum[3] = splat(0.0f);
+        for (ptrdiff_t h = 0; h < s->height; h++)
+            add_vectors(sum, dy + k * s->dy_plane + h * s->dy_row, s->width);
+        store(sums + k * LANES, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     }
 }
 
-/* dweight and dbias of one slot, into its own partial sums. Blocks of rows, so that a few
- * channels of dy stay in the first-level cache while every tap of the kernel uses them. */
+/* dweight and dbias of one slot, into its own partial sums. Blocks of rows, so that what a few outputs
+ * have of dy stays in the first-level cache while every tap of the kernel uses it. */
 static void backward_weight(const op *o, const run *r, ptrdiff_t slot)
 {
-    const ptrdiff_t channels = o->x.channels / o->groups, outputs = o->y.channels / o->groups;
-    const ptrdiff_t taps = channels * o->kernel_h * o->kernel_w;
-    const ptrdiff_t fitting = GRADIENT_BLOCK / (GRADIENT_ROWS * o->y.width);
-    const ptrdiff_t block = fitting > 1 ? fitting : 1;
-    const float *x = at_map(r, slot, &o->x), *dy = at_map(r, slot, &o->dy);
-    float *dweight = r->partials + slot * r->partial_stride + o->partial;
-    float *dbias = dweight + o->y.channels * taps;
-    memset(dweight, 0, o->y.channels * (taps + (o->dbias != NULL)) * sizeof *dweight);
-    pixel_products s = {
-        .width = o->y.width, .dy_plane = o->dy.plane, .dy_row = o->dy.row,
-        .x_row = o->stride_h * o->x.row, .x_step = o->stride_w * LANES, .dweight_row = taps,
-    };
-    for (ptrdiff_t h = 0; h < o->y.height; h += block) {
-        s.height = o->y.height - h < block ? o->y.height - h : block;
-        if (o->dbias)
-            add_bias_gradient(o, dy + h * s.dy_row, s.height, o->y.channels, dbias);
-        for (ptrdiff_t g = 0; g < o->groups; g++) {
+    pixel_products s = sum_over_pixels(o, o->dy.width, o->dy.plane, o->dy.row);
+    outputs k;
+    for (ptrdiff_t first = 0; first < o->y.channels; first += k.rows) {
+        k = outputs_from(o, r, slot, first);
+        const float *dy = at_map(r, slot, &o->dy) + first * o->dy.plane;
+        const ptrdiff_t fitting = GRADIENT_BLOCK / (k.rows * o->dy.width);
+        for (ptrdiff_t h = 0; h < o->dy.height; h += s.height) {
+            s.height = next_part(o->dy.height - h, fitting > 1 ? (int)fitting : 1);
             NAMED(gradient_block)(
-                &s, dy + g * outputs * o->dy.plane + h * s.dy_row,
-                x + g * channels * o->x.plane + h * s.x_row, o->weight_taps,
-                dweight + g * outputs * taps, outputs, taps);
+                &s, dy + h * s.dy_row, k.x + h * s.x_row, o->weight_taps, k.dweight, h > 0, k.rows);
+            add_gradients(&s, dy + h * s.dy_row, k.dbias, h > 0, k.rows);
         }
+        store_gradients_of(o, r, slot, &k);
     }
 }
 

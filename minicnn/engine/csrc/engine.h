@@ -196,6 +196,7 @@ enum {
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
     ROWS_SCRATCH = 65536 + 8192,            /* and floats of scratch that they take */
+    MOST_OUTPUTS = 4,                       /* whose gradients conv_backward sums at a time */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */

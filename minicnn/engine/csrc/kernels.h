@@ -5,8 +5,9 @@
 #include "engine.h"
 #include "lanes.h"
 #include "tiles.h"
+#include "windows.h"
 
-enum { GRADIENT_BLOCK = 24576 / (4 * LANES) };  /* vectors of dy that stay in the nearest cache */
+enum { GRADIENT_BLOCK = 28672 / (4 * LANES) };  /* vectors of dy that stay in the nearest cache */
 
 INLINE ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
@@ -39,16 +40,6 @@ INLINE range existing_taps(const tap_set *set, ptrdiff_t row, ptrdiff_t height)
     while (first < end && (row + down[end - 1] < 0 || row + down[end - 1] >= height))
         end--;
     return (range){first * columns, end * columns};
-}
-
-/* One more of the values whose largest is wanted. The first maximum wins, and the first NaN beats all.
- * `which` tells the winner's number, unless it is NULL. */
-INLINE void keep_larger(vec *best, ivec *which, vec v, ivec number)
-{
-    const ivec better = ~(ivec)(v <= *best) & (ivec)(*best == *best);
-    *best = choose(better, v, *best);
-    if (which)
-        *which = (better & number) | (~better & *which);
 }
 
 /* Slots are shared out over the items as evenly as can be. */

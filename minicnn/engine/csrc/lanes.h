@@ -53,6 +53,14 @@ INLINE vec load(const float *p) { return *(const vec *)p; }
 INLINE void store(float *p, vec v) { *(vec *)p = v; }
 INLINE vec load_loose(const float *p) { return *(const loose_vec *)p; }
 INLINE void store_loose(float *p, vec v) { *(loose_vec *)p = v; }
+/* v in a register: where it is used a few times, GCC would fetch it for each of them. */
+INLINE vec held(vec v)
+{
+#if LANES > 4
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
 #if LANES == 16
 #define ALL(s) {s, s, s, s, s, s, s, s, s, s, s, s, s, s, s, s}
 #elif LANES == 8
@@ -241,6 +249,31 @@ INLINE vec lane_sums(vec v[LANES])
     sum_round(v, 2);
     sum_round(v, 1);
     return v[0];
+}
+
+/* Adds `count` vectors to four sums, of which no one waits for the one before it. */
+INLINE void add_vectors(vec sum[4], const float *from, ptrdiff_t count)
+{
+    ptrdiff_t at = 0;
+    for (; at + 4 <= count; at += 4) {
+        UNROLL
+        for (int i = 0; i < 4; i++)
+            sum[i] += load(from + (at + i) * LANES);
+    }
+    for (; at < count; at++)
+        sum[0] += load(from + at * LANES);
+}
+
+/* to[i] = the sum of the lanes of vector i. */
+INLINE void store_lane_sums(float *to, const float *vectors, ptrdiff_t count)
+{
+    for (ptrdiff_t first = 0; first < count; first += LANES) {
+        vec block[LANES];
+        UNROLL
+        for (int i = 0; i < LANES; i++)
+            block[i] = first + i < count ? load(vectors + (first + i) * LANES) : splat(0.0f);
+        store_some(to + first, lane_sums(block), count - first < LANES ? count - first : LANES);
+    }
 }
 
 #endif

@@ -13,36 +13,36 @@ INLINE ptrdiff_t features(const map *m) { return m->channels * m->height * m->wi
 void NAMED(linear_forward)(const op *o, const run *r, ptrdiff_t item)
 {
     const ptrdiff_t inputs = features(&o->x), first = item * LINEAR_OUTPUTS;
-    const ptrdiff_t zero = 0;
+    const ptrdiff_t outputs = smaller(LINEAR_OUTPUTS, features(&o->y) - first), zero = 0;
     const weighted_sum s = {
         .channels = inputs, .x_plane = LANES, .x_step = r->slot_stride,
         .taps = 1, .tap_x = &zero, .tap_weight = &zero,
         .weight_row = inputs, .weight_channel = 1,
         .y_plane = LANES, .y_step = r->slot_stride,
+        .tile_rows = NAMED(rows_of_tile)(r->slots, outputs),
     };
     NAMED(sum_block)(
         &s, at_map(r, 0, &o->x), o->weight + first * inputs, o->bias ? o->bias + first : NULL,
-        at_map(r, 0, &o->y) + first * LANES, NULL, o->relu, r->slots,
-        smaller(LINEAR_OUTPUTS, features(&o->y) - first));
+        at_map(r, 0, &o->y) + first * LANES, NULL, o->relu, r->slots, outputs);
 }
 
 /* dx[i] = sum over o of weight[o, i] dy[o] */
 void NAMED(linear_backward_input)(const op *o, const run *r, ptrdiff_t item)
 {
-    const ptrdiff_t inputs = features(&o->x), first = item * LINEAR_INPUTS;
-    const ptrdiff_t zero = 0;
+    const ptrdiff_t all = features(&o->x), first = item * LINEAR_INPUTS;
+    const ptrdiff_t inputs = smaller(LINEAR_INPUTS, all - first), zero = 0;
     const weighted_sum s = {
         .channels = features(&o->y), .x_plane = LANES, .x_step = r->slot_stride,
         .taps = 1, .tap_x = &zero, .tap_weight = &zero,
-        .weight_row = 1, .weight_channel = inputs,
+        .weight_row = 1, .weight_channel = all,
         .y_plane = LANES, .y_step = r->slot_stride,
         .gate_plane = LANES, .gate_step = r->slot_stride,
+        .tile_rows = NAMED(rows_of_tile)(r->slots, inputs),
     };
     NAMED(sum_block)(
         &s, at_map(r, 0, &o->dy), o->weight + first, NULL,
         at_map(r, 0, &o->dx) + first * LANES,
-        o->gate ? at_map(r, 0, &o->x) + first * LANES : NULL, 0, r->slots,
-        smaller(LINEAR_INPUTS, inputs - first));
+        o->gate ? at_map(r, 0, &o->x) + first * LANES : NULL, 0, r->slots, inputs);
 }
 
 /* --- weight gradient: dweight[o, i] = sum over samples of dy[o] x[i] ---------------------------

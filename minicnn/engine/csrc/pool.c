@@ -1,6 +1,5 @@
 /* MaxPool2d and AvgPool2d: y summarises one window of each channel of x, one slot at a time. */
 #include "kernels.h"
-#include "windows.h"
 
 /* The part of window (oh, ow) that lies within the image. */
 typedef struct {

@@ -1,11 +1,43 @@
-/* A row of MaxPool2d's windows that lie side by side and inside their map, for whoever has one.
- *
- *     rows (height, count * width, LANES), `row` floats apart     y (count, LANES)
- */
+/* The windows of MaxPool2d: their largest values, who won, and where gradients go. */
 #ifndef MINICNN_WINDOWS_H
 #define MINICNN_WINDOWS_H
 
-#include "kernels.h"
+#include "lanes.h"
+
+/* One more of the values whose largest is wanted. The first maximum wins, and the first NaN beats all.
+ * `which` tells the winner's number, unless it is NULL. */
+INLINE void keep_larger(vec *best, ivec *which, vec v, ivec number)
+{
+    const ivec better = ~(ivec)(v <= *best) & (ivec)(*best == *best);
+    *best = choose(better, v, *best);
+    if (which)
+        *which = (better & number) | (~better & *which);
+}
+
+/* ReLU comes last: that of the largest is the largest of their ReLUs, and where it is 0 nobody asks
+ * who won. */
+INLINE void store_largest(vec best, ivec which, float *y, uint8_t *winner, int relu)
+{
+    store(y, relu ? gated(best, best) : best);
+    if (winner)
+        store_bytes(winner, which);
+}
+
+/* y = the largest of four, winner = which one, unless it is NULL. */
+INLINE void largest_of_four(const vec value[4], float *y, uint8_t *winner, int relu)
+{
+    vec best = value[0];
+    ivec which = (ivec)ALL(0);
+    UNROLL
+    for (int i = 1; i < 4; i++)
+        keep_larger(&best, winner ? &which : NULL, value[i], (ivec)ALL(0) + i);
+    store_largest(best, which, y, winner, relu);
+}
+
+/* --- a row of windows that lie side by side and inside their map --------------------------------
+ *
+ *     rows (height, count * width, LANES), `row` floats apart     y (count, LANES)
+ */
 
 INLINE void largest_by_size(
     const float *rows, ptrdiff_t row, ptrdiff_t count, float *y, uint8_t *winner, int relu,
@@ -21,9 +53,7 @@ INLINE void largest_by_size(
                 keep_larger(&best, winner ? &which : NULL, v, here);
             }
         }
-        store(y + w * LANES, relu ? gated(best, best) : best);
-        if (winner)
-            store_bytes(winner + w * LANES, which);
+        store_largest(best, which, y + w * LANES, winner ? winner + w * LANES : NULL, relu);
     }
 }
 
