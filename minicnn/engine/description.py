@@ -91,6 +91,7 @@ class Operation:
     planar: bool = False
     side: int = 1  # pixels of dx side by side in a vector, while they are summed
     gradient_run: int = 1
+    tight: bool = False  # the backward pass has maps without idle lanes
     pooled: Map | None = None
     dpooled: Map | None = None
     pool: tuple[int, int] = (1, 1)

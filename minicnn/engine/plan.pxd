@@ -30,6 +30,7 @@ cdef extern from "csrc/engine.h" nogil:
         c_map bytes
         int count_include_pad
         Py_ssize_t group, parts, output_parts, inputs, outputs, gradient_run, side
+        int tight
         int planar
         c_map pooled, dpooled
         Py_ssize_t pool_h, pool_w
@@ -130,6 +131,9 @@ cdef extern from "csrc/engine.h" nogil:
         ROWS_INPUTS
         ROWS_SCRATCH
         MOST_OUTPUTS
+        TIGHT_ROWS
+        TIGHT_VECTORS
+        TIGHT_OUTPUTS
         WINOGRAD_PANEL
         WINOGRAD_FLOATS
         WINOGRAD_MOST_TILES

@@ -133,6 +133,7 @@ cdef class Plan:
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
         op.parts, op.output_parts = operation.parts, operation.output_parts
+        op.tight = operation.tight
         op.planar, op.side = operation.planar, operation.side
         op.gradient_run, op.partial = operation.gradient_run, operation.partial
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)

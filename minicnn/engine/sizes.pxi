@@ -12,16 +12,18 @@ BLOCKS = {
     "rows_backward_input": ROWS_INPUTS,
     "row_sum_partials": PARTIAL_BLOCK,
     "channel_conv_backward_weight_of_all": BATCH_VECTORS,
+    "tight_sum_partials": TIGHT_OUTPUTS,
     "scale_bytes": BYTE_BLOCK,
     "update": UPDATE_BLOCK,
     "channel_sum_partials": SUM_VECTORS * table.lanes,
 }
 BLOCKS |= dict.fromkeys((
-    "channel_pack_forward", "channel_pack_backward",
+    "channel_pack_forward", "channel_pack_backward", "tight_pack_backward",
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
 ), table.lanes)
 CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients a convolution with samples in the lanes sums at a time
+TIGHT = {"rows": TIGHT_ROWS, "vectors": TIGHT_VECTORS}  # what tight_* take at most
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,

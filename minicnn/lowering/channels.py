@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, OUTPUT, Border, Map, Memory, Operation, Taps
-from ..engine.plan import BLOCKS, SCRATCH
+from ..engine.plan import BLOCKS, SCRATCH, TIGHT
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution, first_learner, windows_side_by_side
 
@@ -183,6 +183,32 @@ def fill_joined(node: Node) -> None:
     assert pool is not None
     rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
     op.scratch = max(op.scratch, rows * LANES)
+    op.tight = suits_tight(node)
+    if op.tight:
+        fill_tight(node)
+
+
+def suits_tight(node: Node) -> bool:
+    """Whether the backward pass should work on maps of x and dx without idle lanes."""
+    op, sizes = node.op, convolution(node)
+    few = LANES == 16 and op.dx is not None and not op.planar and not op.over_batch and op.side > 1
+    if not few or op.pool != (2, 2) or sizes.dilation != (1, 1):
+        return False
+    reach = planes((sizes.kernel[1] + 1) * op.inputs)
+    return sizes.kernel[0] <= TIGHT["rows"] and reach <= TIGHT["vectors"]
+
+
+def fill_tight(node: Node) -> None:
+    """What the kernels of `tight_winners.c` need."""
+    op, pool, sizes = node.op, node.pool, convolution(node)
+    assert pool is not None
+    op.input_taps = []
+    reach = planes((sizes.kernel[1] + 1) * op.inputs) * LANES
+    op.packed_back = op.outputs * (sizes.kernel[0] + 2) * (reach + LANES)
+    high, wide = (sizes.output[i] + sizes.kernel[i] - 1 for i in (0, 1))
+    row = (planes(wide * op.inputs) + 1) * LANES
+    windows = planes(op.outputs) * math.prod(pool.y.shape[1:]) * LANES
+    op.scratch = max(op.scratch, (2 * high + 1) * row + 2 * reach + windows)
 
 
 def fill_conv(node: Node) -> None:
@@ -245,6 +271,9 @@ def partial_floats(node: Node) -> int:
         return 0
     if op.winograd:
         return winograd.partial_floats(op.inputs, op.outputs)
+    if op.tight:
+        row = planes(op.kernel[1] * op.inputs)
+        return (op.kernel[0] * row * LANES + 1) * planes(op.outputs) * LANES
     inputs = op.inputs if op.planar else planes(op.inputs) * LANES
     return (inputs * math.prod(op.kernel) + 1) * planes(op.outputs) * LANES
 

@@ -32,9 +32,9 @@ MANY = 2**31  # more than the calls of any stage
 NO_MAPS = (
     "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials", "sum_partials",
-    "row_sum_partials", "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
-    "scale_bytes", "cross_entropy", "sum_losses", "square_gradients",
-    "clip_factor", "update",
+    "row_sum_partials", "tight_pack_backward", "tight_sum_partials",
+    "channel_batchnorm_combine", "channel_batchnorm_gradient_combine", "scale_bytes",
+    "cross_entropy", "sum_losses", "square_gradients", "clip_factor", "update",
 )  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def touched(name: str, op: Operation) -> list[Map | None]:
         return [op.x, op.pooled, op.bytes]
     if name.endswith("conv_pool_backward_weight"):
         return [op.x, op.pooled, op.dpooled, op.bytes]
+    if name == "tight_conv_backward":
+        return [op.x, op.dx, op.pooled, op.dpooled, op.bytes]
     if "backward" in name or "gradient" in name or name.startswith(("read_d", "write_d")):
         found: list[Map | None] = [op.dx, op.dy, op.bytes]
         if name in READ_X or (op.gate and name != "max_pool_backward"):

@@ -71,14 +71,14 @@ def lower(
         layout.fill(node, memory)
     if one_stage and not (across == "channels" and channels.suits_one_stage(nodes)):
         return None
+    for node in join_pools(nodes, layout.can_join):
+        layout.fill_joined(node)
     partials = 0
     for node in nodes:
         node.op.by_rows = one_stage and node.kind == "linear"
         if node.kind == "conv" or node.op.by_rows:
             node.op.partial = partials
             partials += layout.partial_floats(node)
-    for node in join_pools(nodes, layout.can_join):
-        layout.fill_joined(node)
     if across == "channels":
         for node in nodes:
             if threads > 1 and not training:

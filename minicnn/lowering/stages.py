@@ -31,7 +31,7 @@ class Stages:
         self.calls: list[tuple[str, int]] = []
         joined = [node for node in nodes if node.pool]
         self.pools_forward = [node.pool for node in joined]
-        self.pools_backward = [node.pool for node in joined if node.op.dx is None]
+        self.pools_backward = [n.pool for n in joined if n.op.dx is None or n.op.tight]
 
     def slot(self, name: str, op: Operation) -> None:
         self.calls.append((name, self.index[id(op)]))
@@ -183,7 +183,8 @@ class ChannelStages(Stages):
             op = node.back or node.op
             if node.kind == "conv" and op.dx is not None and (op.packs_over is not None) == over:
                 size = op.inputs if op.winograd else op.outputs
-                self.blocks(f"{family(node)}_pack_backward", op, size, wait=False)
+                name = "tight" if op.tight else family(node)
+                self.blocks(f"{name}_pack_backward", op, size, wait=False)
         if over and self.stages:  # the weights must be ready
             self.stages[-1] = self.stages[-1]._replace(wait=True)
 
@@ -235,6 +236,9 @@ class ChannelStages(Stages):
                 self.pack_backward(over=True)
             if node.renewed:
                 self.slot("channel_batchnorm_forward", node.renewed)
+            if op.tight:
+                self.slot("tight_conv_backward", op)
+                return
             if not op.over_batch:
                 self.slot(f"{family(node)}_conv_backward_weight", op)
             if op.dx is not None:
@@ -276,6 +280,9 @@ class ChannelStages(Stages):
             parts = -(-planes(node.op.outputs) // BLOCKS[name])
             items = planes(node.op.inputs) * parts
             self.blocks(name, node.op, items * BLOCKS[name], wait=False)
+            return
+        if node.op.tight:
+            self.blocks("tight_sum_partials", node.op, node.op.outputs, wait=False)
             return
         if node.op.winograd:
             self.blocks("winograd_sum_partials", node.op, node.op.outputs, wait=False)

@@ -131,3 +131,51 @@ def test_images_in_read_only_memory_are_only_read(first, tmp_path):
     model = mc.Sequential(first(), mc.ReLU(), mc.Linear(None, 3), seed=1).build(x.shape[1:])
     model.train_step(x, np.arange(4) % 3, mc.CrossEntropyLoss(), mc.SGD(model.parameters(), 0.1))
     assert model.predict(x).shape == (4,)
+
+
+@pytest.mark.parametrize("relu", (True, False))
+@pytest.mark.parametrize(("inputs", "outputs", "kernel", "padding", "size"), [
+    (6, 16, 5, 0, (14, 14)), (1, 3, 3, 1, (6, 7)), (8, 21, 3, 1, (9, 8)), (7, 8, 4, 2, (9, 10)),
+    (2, 5, (1, 4), (0, 3), (3, 5)), (5, 4, (5, 3), 2, (5, 11)), (3, 33, (5, 2), (4, 0), (4, 9)),
+])  # fmt: skip
+def test_gradients_of_few_channels_under_a_pool_are_right(
+    inputs, outputs, kernel, padding, size, relu
+):
+    """`tight_winners.c`: maps without idle lanes; odd sizes leave pixels without a window."""
+    layers = [
+        mc.Conv2d(2, inputs, 1), mc.ReLU(), mc.Conv2d(inputs, outputs, kernel, padding=padding),
+        mc.ReLU(), mc.MaxPool2d(2), mc.Linear(None, 3),
+    ]  # fmt: skip
+    kept = [layer for layer in layers if relu or not isinstance(layer, mc.ReLU)]
+    operations = check(mc.Sequential(*kept, seed=8), (2, *size))
+    assert any(o.tight for o in operations) == (isa() == "avx512")
+
+
+@pytest.mark.parametrize("change", ["stride", "dilation", "channels", "kernel", "pool"])
+def test_other_convolutions_under_a_pool_keep_their_lanes(change):
+    inputs = 9 if change == "channels" else 4
+    kernel = 6 if change == "kernel" else 3
+    stride, dilation = 1 + (change == "stride"), 1 + (change == "dilation")
+    pool = mc.MaxPool2d(3 if change == "pool" else 2)
+    conv = mc.Conv2d(inputs, 5, kernel, stride, 1, dilation)
+    model = mc.Sequential(mc.Conv2d(2, inputs, 1), conv, pool, mc.Linear(None, 3), seed=8)
+    operations = check(model, (2, 17, 16))
+    assert not any(o.tight for o in operations)
+
+
+@pytest.mark.parametrize("outputs", (1, 2, 3, 4, 7, 8, 9))
+@pytest.mark.parametrize(("kernel", "padding", "dilation"), [
+    (5, 2, 1), (3, 1, 1), (1, 0, 1), ((1, 3), 0, (2, 1)), ((3, 1), 1, (1, 2)), (3, 0, 2),
+])  # fmt: skip
+@pytest.mark.parametrize(("channels", "width"), [(1, 6), (1, 33), (3, 10), (3, 29)])
+def test_first_convolution_of_few_outputs_under_a_pool_is_right(
+    channels, width, kernel, padding, dilation, outputs
+):
+    """`channel_paired.c`: two pixels share a vector, in tiles of up to 14 windows."""
+    conv = mc.Conv2d(channels, outputs, kernel, 1, padding, dilation)
+    model = mc.Sequential(conv, mc.ReLU(), mc.MaxPool2d(2), mc.Linear(None, 3), seed=9)
+    shape = (channels, 7, width)
+    check(model, shape, batch=2)
+    x, _ = batch_of(model, shape)
+    expected = model.forward_by_layers(x)
+    assert_close(model.logits(x), expected, NET_TOLERANCE, np.abs(expected).max())

@@ -4,6 +4,7 @@
 #include "channel_conv.c"
 #include "channel_conv_pool.c"
 #include "channel_layout.c"
+#include "channel_paired.c"
 #include "channel_pooled.c"
 #include "channel_tiles.c"
 #include "channel_winners.c"
@@ -17,6 +18,7 @@
 #include "linear.c"
 #include "rows_backward.c"
 #include "rows_forward.c"
+#include "tight_winners.c"
 #include "tiles.c"
 #include "update.c"
 #include "winograd.c"
@@ -80,6 +82,11 @@ static const named_pass passes[] = {
     PASS(channel_conv_pool_backward_weight)
     PASS(channel_conv_backward_weight_of_all)
     PASS(channel_sum_partials)
+#if LANES == 16
+    PASS(tight_pack_backward)
+    PASS(tight_conv_backward)
+    PASS(tight_sum_partials)
+#endif
     PASS(channel_batchnorm_sums)
     PASS(channel_batchnorm_combine)
     PASS(channel_batchnorm_forward)

@@ -48,6 +48,7 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
         return;
     const normalisation n = normalisation_of(o, first);
     const vec scale = load(n.scale);
+    const int paired = NAMED(paired_suits)(o);
     weight_number w = {0, 0};
     for (ptrdiff_t at = 0; at < row; at += LANES) {
         const ptrdiff_t count = smaller(LANES, row - at);
@@ -55,10 +56,13 @@ void NAMED(channel_pack_forward)(const op *o, const run *r, ptrdiff_t item)
         load_columns(o->weight + first * row + at, row, outputs, count, block);
         for (ptrdiff_t i = 0; i < count; i++, next_weight(&w, taps)) {
             const ptrdiff_t place = o->planar ? at + i : packed_place(w.c, w.t, o->inputs, taps);
-            store(packed + place * LANES, block[i] * scale);
+            const vec weights = block[i] * scale;
+            store(packed + place * LANES, paired ? NAMED(paired_weights)(weights) : weights);
         }
     }
-    store(o->packed + vectors_for(o->outputs) * row * LANES + first, load(n.shift));
+    const vec shift = load(n.shift);
+    store(o->packed + vectors_for(o->outputs) * row * LANES + first,
+          paired ? NAMED(paired_weights)(shift) : shift);
 }
 
 /* For `side` neighbouring pixels of x at once: lanes [side][LANES / side], of which the first

@@ -166,6 +166,13 @@ void NAMED(channel_pooled_row)(
     const op *o, const channel_sum *s, const float *x, const float *weight, const float *bias,
     float *y, uint8_t *winner);
 
+/* See channel_paired.c: whether it can do this operation; the order of its weights; a row of windows. */
+int NAMED(paired_suits)(const op *o);
+vec NAMED(paired_weights)(vec weights);
+void NAMED(paired_row)(
+    const op *o, const channel_sum *s, const float *x, const float *weight, const float *bias,
+    float *y, uint8_t *winner);
+
 #if LANES == 16
 /* See channel_winners.c: whether it can do this operation, and what one row of windows adds. */
 int NAMED(winners_suit)(const op *o);

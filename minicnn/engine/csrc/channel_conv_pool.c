@@ -18,12 +18,13 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
     const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
     uint8_t *winners = keeps_winners(o) ? at_bytes(r, own.slot, o) : NULL;
     float *y = at_map(r, own.slot, &o->pooled), *rows = r->scratch;
+    const int paired = NAMED(paired_suits)(o);
     for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
         const ptrdiff_t k = unit / o->pooled.height * most, h = unit % o->pooled.height;
         const int count = (int)smaller(most, vectors - k);
         if (count == 1 && o->pool_h == 2 && o->pool_w == 2) {
             const ptrdiff_t at = (k * o->pooled.height + h) * o->pooled.width * LANES;
-            NAMED(channel_pooled_row)(
+            (paired ? NAMED(paired_row) : NAMED(channel_pooled_row))(
                 o, &s, x + h * 2 * o->stride_h * o->x.row, o->packed + k * next_vector,
                 bias + k * LANES, y + k * o->pooled.plane + h * o->pooled.row,
                 winners ? winners + at : NULL);

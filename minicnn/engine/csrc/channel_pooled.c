@@ -40,8 +40,8 @@ INLINE void pooled_tile(
     }
     UNROLL
     for (int w = 0; w < windows; w++) {
-        const vec four[4] = {sum[0][2 * w], sum[0][2 * w + 1], sum[1][2 * w], sum[1][2 * w + 1]};
-        largest_of_four(four, y + w * LANES, winner ? winner + w * LANES : NULL, p->relu);
+        const vec four[PIXELS] = {sum[0][2 * w], sum[0][2 * w + 1], sum[1][2 * w], sum[1][2 * w + 1]};
+        store_largest_of_four(four, y + w * LANES, winner ? winner + w * LANES : NULL, p->relu);
     }
 }
 

@@ -7,8 +7,6 @@
 #include "conv.h"
 #include "kernels.h"
 
-enum { SIDE = 2 };                              /* of a window */
-
 INLINE uint8_t *winners_at(const op *o, const run *r, ptrdiff_t slot, ptrdiff_t k, ptrdiff_t h)
 {
     return at_bytes(r, slot, o) + (k * o->pooled.height + h) * o->pooled.width * LANES;

@@ -57,6 +57,7 @@ typedef struct {
     /* channels in the lanes */
     ptrdiff_t inputs, outputs;              /* channels, not counting idle lanes */
     ptrdiff_t side;                         /* pixels of dx that one vector holds while summed */
+    int tight;                              /* the backward pass has tight maps: tight_winners.c */
     int planar;                             /* x is as it came: a pixel is one value */
     ptrdiff_t gradient_run;                 /* planar: weights that meet neighbours in x */
     map pooled, dpooled;                    /* of a MaxPool2d that is part of this op; its windows */
@@ -197,6 +198,9 @@ enum {
     ROWS_TERMS = 256,                       /* outputs that they take at a time (dx), */
     ROWS_SCRATCH = 65536 + 8192,            /* and floats of scratch that they take */
     MOST_OUTPUTS = 4,                       /* whose gradients conv_backward sums at a time */
+    TIGHT_ROWS = 5,                         /* most rows of a kernel that tight_* take, */
+    TIGHT_VECTORS = 4,                      /* vectors of one that may start a pixel later, */
+    TIGHT_OUTPUTS = 4,                      /* and outputs of an item of tight_sum_partials */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */

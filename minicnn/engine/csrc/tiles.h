@@ -118,7 +118,8 @@ INLINE void window_tile(
     sum_products(s, x, weight, bias, sum, 4, 2, rows, adjacent);
     UNROLL
     for (int k = 0; k < rows; k++)
-        largest_of_four(sum[k], y + k * s->y_plane, winner ? winner + k * winner_plane : NULL, relu);
+        store_largest_of_four(
+            sum[k], y + k * s->y_plane, winner ? winner + k * winner_plane : NULL, relu);
 }
 
 /* sums[k * taps + t] (+)= sum over rows r and pixels p, each lane by itself, of

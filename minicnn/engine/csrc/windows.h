@@ -4,6 +4,8 @@
 
 #include "lanes.h"
 
+enum { SIDE = 2, PIXELS = SIDE * SIDE };        /* of windows that have kernels of their own */
+
 /* One more of the values whose largest is wanted. The first maximum wins, and the first NaN beats all.
  * `which` tells the winner's number, unless it is NULL. */
 INLINE void keep_larger(vec *best, ivec *which, vec v, ivec number)
@@ -23,14 +25,20 @@ INLINE void store_largest(vec best, ivec which, float *y, uint8_t *winner, int r
         store_bytes(winner, which);
 }
 
-/* y = the largest of four, winner = which one, unless it is NULL. */
-INLINE void largest_of_four(const vec value[4], float *y, uint8_t *winner, int relu)
+/* The largest of the pixels of a window; which: its number, 0 before, unless it is NULL. */
+INLINE vec largest_of_four(const vec value[PIXELS], ivec *which)
 {
     vec best = value[0];
-    ivec which = (ivec)ALL(0);
     UNROLL
-    for (int i = 1; i < 4; i++)
-        keep_larger(&best, winner ? &which : NULL, value[i], (ivec)ALL(0) + i);
+    for (int i = 1; i < PIXELS; i++)
+        keep_larger(&best, which, value[i], (ivec)ALL(0) + i);
+    return best;
+}
+
+INLINE void store_largest_of_four(const vec value[PIXELS], float *y, uint8_t *winner, int relu)
+{
+    ivec which = (ivec)ALL(0);
+    const vec best = largest_of_four(value, winner ? &which : NULL);
     store_largest(best, which, y, winner, relu);
 }
 
