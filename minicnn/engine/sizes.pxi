@@ -22,7 +22,7 @@ BLOCKS |= dict.fromkeys((
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
 ), table.lanes)
-CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients a convolution with samples in the lanes sums at a time
+CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients conv_backward sums at a time
 TIGHT = {"rows": TIGHT_ROWS, "vectors": TIGHT_VECTORS}  # what tight_* take at most
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
