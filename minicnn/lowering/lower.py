@@ -83,12 +83,12 @@ def lower(
         for node in nodes:
             if threads > 1 and not training:
                 divide(node, threads)
-        if training:
-            channels.renew_inputs(nodes, memory)
-            if not one_stage:
-                channels.pack_over(nodes)
+        if training and not one_stage:
+            channels.renew_values(nodes, begin, memory)
+            channels.pack_over(nodes)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
-    copies = [op for node in nodes for op in (node.copied, node.renewed, node.back) if op]
+    renewed = [node.renewed[1] for node in nodes if node.renewed]
+    copies = [*renewed, *(op for node in nodes for op in (node.copied, node.back) if op)]
     operations = [*(node.op for node in nodes), *copies, begin, end]
     order = ChannelStages if across == "channels" else SampleStages
     stages = order(nodes, operations)

@@ -73,8 +73,8 @@ class Node:
     op: Operation = field(default_factory=Operation)
     norm: Any = None  # a convolution's: the BatchNorm that went into its weights
     pool: "Node | None" = None  # a convolution's: the pooling that its kernel does as well
-    back: Operation | None = None  # as the backward pass sees it, if its x is made again
-    renewed: Operation | None = None  # what makes that x
+    back: Operation | None = None  # as the backward pass sees it, if its x or dy is made again
+    renewed: tuple[str, Operation] | None = None  # the call that makes it
     copied: Operation | None = None  # moves the gradient of y to where op.dy wants it
 
 

@@ -173,8 +173,9 @@ class ChannelStages(Stages):
         assert self.begin.x is not None
         if self.begin.x.buffer.where != INPUT:
             self.slot("read_planar" if self.begin.planar else "read_channels", self.begin)
-        if self.stages:  # the weights must be ready
+        if self.nodes[0].op.parts > 1:
             self.flush()
+        if self.stages:  # the weights must be ready
             self.stages[-1] = self.stages[-1]._replace(wait=True)
 
     def pack_backward(self, over: bool) -> None:
@@ -220,25 +221,25 @@ class ChannelStages(Stages):
     def backward_of(self, node: Node) -> None:
         if node in self.pools_backward:
             return
-        if node.pool and node.op.dx is None:
-            self.slot("channel_conv_pool_backward_weight", node.op)
-        elif node.kind == "linear":
-            self.linear_gradients(node.op)
-        elif node.kind == "batchnorm":
+        if node.kind == "batchnorm":
             self.slot("channel_batchnorm_gradient_sums", node.op)
             self.blocks("channel_batchnorm_gradient_combine", node.op, node.op.outputs, wait=True)
-            if node.op.dx is not None:
-                self.slot("channel_batchnorm_backward", node.op)
+        if node.kind in ("batchnorm", "conv") and not self.packed:
+            self.packed = True
+            self.pack_backward(over=True)
+        if node.renewed:
+            self.slot(*node.renewed)
+        op = node.back or node.op
+        if node.pool and op.dx is None:
+            self.slot("channel_conv_pool_backward_weight", op)
+        elif node.kind == "linear":
+            self.linear_gradients(op)
+        elif node.kind == "batchnorm":
+            if op.dx is not None:
+                self.slot("channel_batchnorm_backward", op)
+        elif op.tight:
+            self.slot("tight_conv_backward", op)
         elif node.kind == "conv":
-            op = node.back or node.op
-            if not self.packed:
-                self.packed = True
-                self.pack_backward(over=True)
-            if node.renewed:
-                self.slot("channel_batchnorm_forward", node.renewed)
-            if op.tight:
-                self.slot("tight_conv_backward", op)
-                return
             if not op.over_batch:
                 self.slot(f"{family(node)}_conv_backward_weight", op)
             if op.dx is not None:

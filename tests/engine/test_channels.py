@@ -7,12 +7,30 @@ from checks import THREADS, assert_close, assert_same_bits
 import minicnn as mc
 from engine.agreement import NET_TOLERANCE, batch_of, both_passes, check
 from minicnn.engine import isa
+from minicnn.engine.description import LOCAL
 from minicnn.lowering import choice
+from minicnn.lowering.lower import lower
 
 
 @pytest.fixture(autouse=True)
 def channels_in_the_lanes(monkeypatch):
     monkeypatch.setattr(choice, "ACROSS", "channels")
+
+
+def test_large_maps_that_are_cheap_to_make_are_not_kept():
+    net = [mc.Conv2d(3, 8, 3, padding=1), mc.BatchNorm2d(8), mc.ReLU(), mc.Conv2d(8, 8, 3),
+           mc.BatchNorm2d(8), mc.ReLU(), mc.MaxPool2d(2), mc.Linear(None, 4)]  # fmt: skip
+    model = mc.Sequential(*net, seed=3)
+    model(np.zeros((2, 3, 20, 22), np.float32))
+    plan = lower(list(model), (3, 20, 22), training=True, across="channels")
+    first, _, second, norm, _, *_ = plan.nodes
+    made = [node.renewed for node in (first, second, norm)]
+    assert [name for name, _ in made] == [
+        "read_planar", "channel_batchnorm_forward", "max_pool_backward"
+    ]  # fmt: skip
+    again = [made[0][1].x, made[1][1].y, made[2][1].dx]
+    kept = [first.op.x, second.op.x, norm.op.dy]
+    assert {m.buffer.where for m in (*again, *kept)} == {LOCAL}
 
 
 @pytest.mark.parametrize("channels", (1, 3))
