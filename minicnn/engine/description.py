@@ -150,8 +150,11 @@ class Memory:
 
 
 def slot_distance(floats: int) -> int:
-    """From slot to slot: not a multiple of a page, which would crowd the caches."""
-    return -(-floats // 1024) * 1024 + 80
+    """From slot to slot: an odd number of cache lines, so that slots use all sets of a cache.
+
+    And no more than needed: small slots share pages, of which a core remembers few.
+    """
+    return (-(-floats // 16) | 1) * 16
 
 
 def reshaped(m: Map, shape: tuple[int, int, int]) -> Map:

@@ -128,6 +128,7 @@ cdef extern from "csrc/engine.h" nogil:
         LINEAR_VECTORS
         PARTIAL_BLOCK
         ROWS_OUTPUTS
+        ROWS_SHARES
         ROWS_INPUTS
         ROWS_SCRATCH
         MOST_OUTPUTS

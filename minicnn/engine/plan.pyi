@@ -10,6 +10,7 @@ ITEMS: int
 BLOCKS: dict[str, int]
 SCRATCH: dict[str, int]
 CONV_OUTPUTS: int
+SAMPLE_SHARES: int
 TIGHT: dict[str, int]
 ISAS: tuple[str, ...]
 WINOGRAD: dict[str, int]

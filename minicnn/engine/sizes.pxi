@@ -23,6 +23,7 @@ BLOCKS |= dict.fromkeys((
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
 ), table.lanes)
 CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients conv_backward sums at a time
+SAMPLE_SHARES = ROWS_SHARES  # of rows_forward, where all outputs are one item
 TIGHT = {"rows": TIGHT_ROWS, "vectors": TIGHT_VECTORS}  # what tight_* take at most
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {

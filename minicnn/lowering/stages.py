@@ -3,7 +3,7 @@
 import math
 
 from ..engine.description import INPUT, OUTPUT, SLOTS, Operation, Stage
-from ..engine.plan import BLOCKS
+from ..engine.plan import BLOCKS, SAMPLE_SHARES
 from .channels import planes
 from .nodes import Node
 
@@ -197,7 +197,9 @@ class ChannelStages(Stages):
         elif node.op.by_rows:
             self.slot("row_forward", node.op)
         elif node.kind == "linear":
-            self.blocks("rows_forward", node.op, node.y.shape[0], wait=True)
+            block = BLOCKS["rows_forward"]
+            size = node.op.outputs if node.op.outputs > block else SAMPLE_SHARES * block
+            self.blocks("rows_forward", node.op, size, wait=True)
         elif node.kind == "batchnorm" and node.layer.training:
             self.slot("channel_batchnorm_sums", node.op)
             self.blocks("channel_batchnorm_combine", node.op, node.op.outputs, wait=True)
@@ -263,12 +265,13 @@ class ChannelStages(Stages):
             return
         assert op.weight is not None
         wait = op.dx is None
+        inputs = op.inputs if op.inputs > BLOCKS["rows_backward_input"] else 2 * op.inputs
         if op.outputs > BLOCKS["rows_forward"] and op.weight.size <= KEPT_WEIGHTS:
             self.blocks("rows_backward_weight_by_outputs", op, op.outputs, wait)
         else:
-            self.blocks("rows_backward_weight", op, op.inputs, wait)
+            self.blocks("rows_backward_weight", op, inputs, wait)
         if not wait:
-            self.blocks("rows_backward_input", op, op.inputs, wait=True)
+            self.blocks("rows_backward_input", op, inputs, wait=True)
 
     def sum_gradients(self, node: Node) -> None:
         if node.op.by_rows:

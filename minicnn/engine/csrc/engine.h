@@ -192,6 +192,7 @@ enum {
     LINEAR_VECTORS = 4,                     /* vectors of inputs of linear_backward_weight */
     PARTIAL_BLOCK = 2048,                   /* values of one item of sum_partials */
     ROWS_OUTPUTS = 32,                      /* most outputs of one item of rows_forward */
+    ROWS_SHARES = 2,                        /* of the samples, where all outputs are one item */
     ROWS_INPUTS = 128,                      /* most inputs of one item of rows_backward_* */
     ROWS_SAMPLES = 64,                      /* samples that the passes on rows take at a time, */
     ROWS_BLOCK = 1024,                      /* inputs that they take at a time (forward), */

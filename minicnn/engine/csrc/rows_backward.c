@@ -139,11 +139,18 @@ static void outer_block(
     }
 }
 
-/* The inputs of an item. */
+/* One of the equal parts of the inputs, none above `most`. */
+static range part_of_inputs(const op *o, ptrdiff_t most, ptrdiff_t part)
+{
+    const range v = equal_part(whole_parts(o->inputs, LANES), most / LANES, part);
+    return (range){v.first * LANES, smaller(v.end * LANES, o->inputs)};
+}
+
+/* The inputs of an item. Few inputs are two items, so that each half stays with the thread that has
+ * made it, and will use its gradient, as half of the outputs of the layer before. */
 static range inputs_of(const op *o, ptrdiff_t item)
 {
-    const range v = equal_part(whole_parts(o->inputs, LANES), ROWS_INPUTS / LANES, item);
-    return (range){v.first * LANES, smaller(v.end * LANES, o->inputs)};
+    return part_of_inputs(o, o->inputs > ROWS_INPUTS ? ROWS_INPUTS : ROWS_INPUTS / 2, item);
 }
 
 static void rows_bias_gradient(const op *o, const run *r)
@@ -161,9 +168,7 @@ static void rows_bias_gradient(const op *o, const run *r)
 static void weight_block(const op *o, const run *r, range outputs, range inputs)
 {
     const ptrdiff_t columns = inputs.end - inputs.first;
-    const float *begin = at_map(r, 0, &o->x) + inputs.first;
-    const int split = (uintptr_t)begin % sizeof(vec) && outputs.end - outputs.first > ROWS_OUTPUTS;
-    const int pack = o->x.where == IN_INPUT && (columns % LANES || split);  /* nothing follows it */
+    const int pack = o->x.where == IN_INPUT && columns % LANES;     /* nothing follows them */
     outer s = {
         .factor_row = 1, .factor_term = sample_step(r, &o->dy),
         .row_term = sample_step(r, &o->x), .out_row = o->inputs,
@@ -180,7 +185,7 @@ static void weight_block(const op *o, const run *r, range outputs, range inputs)
     }
 }
 
-/* Item: one of the equal parts of the inputs, none above ROWS_INPUTS. */
+/* Item: some inputs. */
 void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
 {
     weight_block(o, r, (range){0, o->outputs}, inputs_of(o, item));
@@ -194,7 +199,7 @@ void NAMED(rows_backward_weight_by_outputs)(const op *o, const run *r, ptrdiff_t
     const range outputs = outputs_of(o, r, item);
     const ptrdiff_t parts = whole_parts(whole_parts(o->inputs, LANES), ROWS_INPUTS / LANES);
     for (ptrdiff_t part = 0; part < parts; part++)
-        weight_block(o, r, outputs, inputs_of(o, part));
+        weight_block(o, r, outputs, part_of_inputs(o, ROWS_INPUTS, part));
     if (item == 0 && o->dbias)
         rows_bias_gradient(o, r);
 }

@@ -187,16 +187,23 @@ static void clear_last(const op *o, const run *r, ptrdiff_t slot)
         store(row_of(o, r, slot) + o->outputs / LANES * LANES, splat(0.0f));
 }
 
-/* Item: one of the equal parts of the outputs, none above ROWS_OUTPUTS. */
+/* Item: one of the equal parts of the outputs, none above ROWS_OUTPUTS; where that is one part, one of
+ * ROWS_SHARES equal parts of many samples. */
 void NAMED(rows_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const range outputs = outputs_of(o, r, item);
+    range outputs = {0, o->outputs}, slots = {0, r->slots};
+    if (o->outputs > ROWS_OUTPUTS)
+        outputs = outputs_of(o, r, item);
+    else if (r->slots >= MANY_SAMPLES)
+        slots = (range){item * r->slots / ROWS_SHARES, (item + 1) * r->slots / ROWS_SHARES};
+    else if (item > 0)
+        return;
     if (outputs.first == outputs.end)
         return;
-    for (ptrdiff_t slot = 0; slot < r->slots && outputs.end == o->outputs; slot++)
+    for (ptrdiff_t slot = slots.first; slot < slots.end && outputs.end == o->outputs; slot++)
         clear_last(o, r, slot);
-    for (ptrdiff_t slot = 0; slot < r->slots; slot += ROWS_SAMPLES)
-        forward_block(o, r, slot, smaller(ROWS_SAMPLES, r->slots - slot), outputs);
+    for (ptrdiff_t slot = slots.first; slot < slots.end; slot += ROWS_SAMPLES)
+        forward_block(o, r, slot, smaller(ROWS_SAMPLES, slots.end - slot), outputs);
 }
 
 /* One row, where a slot goes through the whole net before the next one. */

@@ -124,43 +124,34 @@ static ptrdiff_t part_end(ptrdiff_t items, ptrdiff_t part, ptrdiff_t parts)
     return ((part + 1) * items + parts - 1) / parts;
 }
 
-/* The next item of a stage for this thread, counted from the end of its part; and the part.
+/* One thread's part in a run: until no item is left to take. spent: NULL for all but the leader.
  *
  * The items of every stage fall into equal parts, and a thread begins with its own: the same
  * samples, or the same share of the weights, in all stages, which its caches may still hold. Then
- * it helps the others. */
-static uint32_t claim(ptrdiff_t s, uint32_t epoch, ptrdiff_t homes, ptrdiff_t *part)
-{
-    for (ptrdiff_t i = 0; i < homes; i++) {
-        *part = (number + i) % homes;
-        const uint32_t left = claim_of(&team.unclaimed[s][*part], epoch);
-        if (left > 0)
-            return left;
-    }
-    return 0;
-}
-
-/* One thread's part in a run: until no item is left to take. spent: NULL for all but the leader. */
+ * it helps the others. What it has done of a part it reports at once: all threads write that count. */
 static void take_part(uint32_t epoch, double *spent)
 {
     const ptrdiff_t count = __atomic_load_n(&team.count, __ATOMIC_RELAXED);
     const ptrdiff_t homes = __atomic_load_n(&team.homes, __ATOMIC_RELAXED);
-    ptrdiff_t part;
     int reached = 0, looked = 0;
     run own;
     for (ptrdiff_t s = 0; s < count; s++) {
         const int phase = __atomic_load_n(&team.phase[s], __ATOMIC_RELAXED);
-        uint32_t left;
         if (phase > reached && !wait_for(&team.undone[phase - 1], epoch))
             return;
         reached = phase;
         note_time(spent, s);
-        while ((left = claim(s, epoch, homes, &part))) {
-            if (!looked++)
-                own = own_view(team.run);
-            const ptrdiff_t items = items_of(team.stages + s, &own);
-            compute_item(team.stages + s, &own, part_end(items, part, team.homes) - left);
-            __atomic_fetch_sub(&team.undone[phase].word, 1, __ATOMIC_ACQ_REL);
+        for (ptrdiff_t i = 0; i < homes; i++) {
+            const ptrdiff_t part = (number + i) % homes;
+            uint32_t left, done = 0;        /* left: from the end of the part */
+            for (; (left = claim_of(&team.unclaimed[s][part], epoch)); done++) {
+                if (!looked++)
+                    own = own_view(team.run);
+                const ptrdiff_t items = items_of(team.stages + s, &own);
+                compute_item(team.stages + s, &own, part_end(items, part, team.homes) - left);
+            }
+            if (done > 0)
+                __atomic_fetch_sub(&team.undone[phase].word, done, __ATOMIC_ACQ_REL);
         }
     }
 }
