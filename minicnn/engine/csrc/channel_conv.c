@@ -134,11 +134,13 @@ void NAMED(channel_conv_forward)(const op *o, const run *r, ptrdiff_t item)
     const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES;
     const channel_sum s = forward_sum(o, o->y.plane);
     const int most = NAMED(vectors_of_tile)(vectors, o->y.width);
-    const share own = share_of(o, item, (vectors + most - 1) / most * height);
+    const ptrdiff_t blocks = (vectors + most - 1) / most;
+    const share own = share_of(o, item, blocks * height);
     const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
     float *y = at_map(r, own.slot, &o->y);
     for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
-        const ptrdiff_t k = unit / height * most, h = unit % height;
+        const row_of_block at = row_of_block_at(o, unit, blocks, height);
+        const ptrdiff_t k = at.block * most, h = at.row;
         NAMED(channel_sum_block)(
             &s, x + h * o->stride_h * o->x.row, o->packed + k * next_vector, bias + k * LANES,
             y + k * o->y.plane + h * o->y.row, NULL, o->relu, o->y.width,

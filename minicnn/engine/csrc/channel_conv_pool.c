@@ -14,13 +14,15 @@ void NAMED(channel_conv_pool_forward)(const op *o, const run *r, ptrdiff_t item)
     const ptrdiff_t next_vector = o->inputs * taps_of(o) * LANES, row = pixels * LANES;
     const channel_sum s = forward_sum(o, o->pool_h * row);
     const int most = NAMED(vectors_of_tile)(vectors, pixels);
-    const share own = share_of(o, item, (vectors + most - 1) / most * o->pooled.height);
+    const ptrdiff_t blocks = (vectors + most - 1) / most;
+    const share own = share_of(o, item, blocks * o->pooled.height);
     const float *x = at_map(r, own.slot, &o->x), *bias = o->packed + vectors * next_vector;
     uint8_t *winners = keeps_winners(o) ? at_bytes(r, own.slot, o) : NULL;
     float *y = at_map(r, own.slot, &o->pooled), *rows = r->scratch;
     const int paired = NAMED(paired_suits)(o);
     for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
-        const ptrdiff_t k = unit / o->pooled.height * most, h = unit % o->pooled.height;
+        const row_of_block place = row_of_block_at(o, unit, blocks, o->pooled.height);
+        const ptrdiff_t k = place.block * most, h = place.row;
         const int count = (int)smaller(most, vectors - k);
         if (count == 1 && o->pool_h == 2 && o->pool_w == 2) {
             const ptrdiff_t at = (k * o->pooled.height + h) * o->pooled.width * LANES;

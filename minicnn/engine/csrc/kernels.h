@@ -60,6 +60,20 @@ INLINE share share_of(const op *o, ptrdiff_t item, ptrdiff_t units)
     return (share){item / o->parts, part * units / o->parts, (part + 1) * units / o->parts};
 }
 
+/* Rows of some blocks of channels as units. Parts of a slot are neighbouring rows of all blocks, which
+ * the next layer will read together; a whole slot goes block by block, whose weights then stay in the
+ * nearest cache. */
+typedef struct {
+    ptrdiff_t block, row;
+} row_of_block;
+
+INLINE row_of_block row_of_block_at(const op *o, ptrdiff_t unit, ptrdiff_t blocks, ptrdiff_t height)
+{
+    if (o->parts > 1)
+        return (row_of_block){unit % blocks, unit / blocks};
+    return (row_of_block){unit / height, unit % height};
+}
+
 /* The slots slot … end - 1 are those that a kernel of this op takes at once. */
 INLINE ptrdiff_t group_end(const op *o, const run *r, ptrdiff_t slot)
 {

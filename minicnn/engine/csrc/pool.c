@@ -71,10 +71,11 @@ void NAMED(max_pool_forward)(const op *o, const run *r, ptrdiff_t item)
     const share own = share_of(o, item, o->y.channels * o->y.height);
     uint8_t *winners = keeps_winners(o) ? at_bytes(r, own.slot, o) : NULL;
     for (ptrdiff_t unit = own.first; unit < own.end; unit++) {
-        const ptrdiff_t c = unit / o->y.height, oh = unit % o->y.height;
+        const row_of_block at = row_of_block_at(o, unit, o->y.channels, o->y.height);
+        const ptrdiff_t c = at.block, oh = at.row;
         const float *x = at_map(r, own.slot, &o->x) + c * o->x.plane;
         float *y = at_map(r, own.slot, &o->y) + c * o->y.plane + oh * o->y.row;
-        uint8_t *winner = winners ? winners + unit * o->y.width * LANES : NULL;
+        uint8_t *winner = winners ? winners + (c * o->y.height + oh) * o->y.width * LANES : NULL;
         if (side_by_side_windows(o)) {
             largest_of_windows(x + oh * o->kernel_h * o->x.row, o->x.row, o->y.width, y, winner, 0,
                                o->kernel_h, o->kernel_w);
