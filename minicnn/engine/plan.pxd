@@ -185,5 +185,5 @@ cdef class Plan:
     cpdef reserve(self, Py_ssize_t slots, int threads)
     cdef Py_ssize_t items(self, Py_ssize_t slots)
     cdef answer(self, const float* x, float* y, Py_ssize_t batch, int threads, bint brief)
-    cdef start(self, Py_ssize_t batch, int threads)
+    cdef start(self, Py_ssize_t batch, int threads, bint brief)
     cdef go(self, Stages stages, int threads)

@@ -111,7 +111,6 @@ cdef class Plan:
         self.backward_stages = self.make_stages(backward)
         self.step_stages = self.make_stages(step)
         self.gives_dinput = any(n.startswith("write_d") for s in backward for n, _ in s.calls)
-        self.interruption.wanted = interruption_wanted
         self.run.interruption = &self.interruption
 
     def __dealloc__(self):
@@ -269,7 +268,7 @@ cdef class Plan:
     cdef answer(self, const float* x, float* y, Py_ssize_t batch, int threads, bint brief):
         """A forward pass; a `brief` one keeps the interpreter from others, and needs one thread."""
         cdef Stages stages = self.forward_stages
-        self.start(batch, threads)
+        self.start(batch, threads, brief)
         self.run.input, self.run.output = x, y
         if not brief or self.timed:
             self.go(stages, threads)
@@ -287,10 +286,13 @@ cdef class Plan:
         self.run.doutput, self.run.dinput = &dy[0, 0], &dx[0, 0] if expected else NULL
         self.go(self.backward_stages, threads)
 
-    cdef start(self, Py_ssize_t batch, int threads):
-        """Be ready for a run with that many samples."""
+    cdef start(self, Py_ssize_t batch, int threads, bint brief):
+        """Be ready for a run with that many samples; nothing interrupts a `brief` one."""
         cdef Py_ssize_t slots = (batch + self.slot_samples - 1) // self.slot_samples
         self.reserve(slots, threads)
+        self.interruption.wanted = interruption_wanted
+        if brief:
+            self.interruption.wanted = NULL
         self.run.batch, self.run.slots, self.run.items = batch, slots, self.items(slots)
         self.run.samples, self.run.threads = self.slot_samples, threads
 

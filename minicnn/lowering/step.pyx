@@ -239,7 +239,7 @@ cdef class TrainingStep:
         state = self.take_state()
         self.take_varying()
         cdef int threads = get_num_threads() if self.shared else 1
-        self.plan.start(batch, threads)
+        self.plan.start(batch, threads, not self.shared)
         self.plan.run.output = &self.logits[0, 0]
         self.plan.run.doutput = &self.dlogits[0, 0]
         self.plan.run.step = &self.now

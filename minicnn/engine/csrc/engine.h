@@ -118,7 +118,7 @@ typedef struct {
 
 /* Whether a run goes on: the first thread asks now and then whether somebody wants it to end. */
 typedef struct {
-    int (*wanted)(void);                    /* nonzero: end it */
+    int (*wanted)(void);                    /* nonzero: end it; NULL: it is over too soon to ask */
     long long asked;                        /* when, in milliseconds */
     int stopped;
 } interruption;

@@ -76,7 +76,7 @@ static long long milliseconds(void)
 /* Whether an item of this stage is still to be computed. */
 static int goes_on(const stage *s, interruption *i)
 {
-    if (!s->whole && thread_number() == 0) {
+    if (i->wanted && !s->whole && thread_number() == 0) {
         const long long now = milliseconds();
         if (now - i->asked >= PATIENCE) {
             i->asked = now;
@@ -133,7 +133,7 @@ static void run_alone(const stage *stages, ptrdiff_t count, const run *r)
 int run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
 {
     const unsigned before = flush_subnormals();
-    r->interruption->asked = milliseconds();
+    r->interruption->asked = r->interruption->wanted ? milliseconds() : 0;
     r->interruption->stopped = 0;
     if (threads <= 1 || !run_with_team(stages, count, r, threads))
         run_alone(stages, count, r);
