@@ -13,6 +13,7 @@ WORTH = 2**15  # multiply-adds of a part that makes up for waiting for it
 MOVED = 2**13  # values of a part of an operation that only moves or compares values
 SPARE = 2  # parts for each thread: one that comes late has less to do
 SPARE_OF_TILES = 1  # the same for Winograd's method, where each part fetches weights of its own
+HEAVY = 4  # weights for each value of x, from which on outputs are shared out rather than tiles
 LEAST_TILES = 6  # of a part of Winograd's method; fewer tiles share out the outputs
 
 
@@ -38,5 +39,7 @@ def divide(node: Node, threads: int) -> None:
     if op.winograd:
         by_tiles = max(1, min(op.parts, winograd.tiles(*node.y.shape[1:]) // LEAST_TILES))
         panels = -(-winograd.vectors(op.outputs) // winograd.PANEL)
+        if op.packed > HEAVY * math.prod(node.x.shape):
+            by_tiles = min(by_tiles, -(-op.parts // panels))
         op.output_parts = max(1, min(op.parts // by_tiles, panels))
         op.parts = by_tiles * op.output_parts

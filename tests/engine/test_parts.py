@@ -74,21 +74,32 @@ def test_random_nets_have_the_same_bits_for_any_number_of_threads(seed, many_par
 
 
 def test_parts_of_winograds_method_share_tiles_or_outputs(monkeypatch):
-    """Many tiles are shared out; of few, each part computes some of the outputs."""
+    """Many tiles are shared out; of few, or where the weights are large beside x, outputs are."""
     monkeypatch.setattr(parts, "WORTH", 1)
+    monkeypatch.setattr(parts, "HEAVY", 10**6)
     found = []
     monkeypatch.setattr(
         "minicnn.lowering.lower.divide",
         lambda node, threads: (parts.divide(node, threads), found.append(node.op)),
     )
     mc.set_num_threads(4)
-    for name in ("winograd", "winograd, few tiles"):
-        model, x = model_and_images(name, 1)
-        model.logits(x)
+    model, x = model_and_images("winograd", 1)
+    model.logits(x)
+    model, x = model_and_images("winograd, few tiles", 1)
+    model.logits(x)
     grids = [(op.parts, op.output_parts) for op in found if op.winograd]
     by_tiles = 16 // parts.LEAST_TILES
     assert (4, 4 // by_tiles) in grids  # of 16 tiles and 3 panels
     assert (4, 4) in grids  # of 4 tiles and 4 panels
+
+    found.clear()
+    mc.set_num_threads(2)
+    for heavy in (10**6, 0):
+        monkeypatch.setattr(parts, "HEAVY", heavy)
+        model, x = model_and_images("winograd", 1)
+        model.logits(x)
+    first_layers = [op for op in found if op.winograd and op.inputs == 16]
+    assert [(op.parts, op.output_parts) for op in first_layers] == [(2, 1), (2, 2)]
 
 
 @pytest.mark.parametrize(
