@@ -11,6 +11,7 @@ from . import channels, samples
 from .lifetimes import place_buffers
 from .nodes import Node, fold_batchnorms, join_pools, make_nodes, with_rows
 from .parts import divide
+from .renewal import renew_values
 from .stages import ChannelStages, SampleStages
 from .whole_step import training_step, update_blocks
 
@@ -84,7 +85,7 @@ def lower(
             if threads > 1 and not training:
                 divide(node, threads)
         if training and not one_stage:
-            channels.renew_values(nodes, begin, memory)
+            renew_values(nodes, begin, memory)
             channels.pack_over(nodes)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
     renewed = [node.renewed[1] for node in nodes if node.renewed]
