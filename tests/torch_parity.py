@@ -187,6 +187,7 @@ def make_three(net, g):
     They travel from PyTorch to us for even seeds and the other way for odd ones.
     """
     model = torch_nets.ours(net).train(net.training)
+    torch.manual_seed(net.seed)  # PyTorch draws the weights that travel to us
     module = torch_nets.theirs(net, model)
     if net.seed % 2:
         state = {n: torch.from_numpy(_shifted(n, a, g)) for n, a in model.state_dict().items()}
