@@ -52,6 +52,9 @@ class Learner:
     def indices(self, order: Any) -> Any:
         return order
 
+    def batch(self, x: Any, y: Any, chosen: Any) -> tuple[Any, Any]:
+        return x.take(chosen, axis=0), y.take(chosen)
+
     def step(self, x: Any, y: Any, lr: float) -> None:
         self.optimizer.lr = lr
         self.model.train_step(x, y, self.loss, self.optimizer)

@@ -94,6 +94,9 @@ class Learner:
     def indices(self, order: Any) -> Any:
         return torch.from_numpy(order)
 
+    def batch(self, x: Any, y: Any, chosen: Any) -> tuple[Any, Any]:
+        return x.index_select(0, chosen), y.index_select(0, chosen)
+
     def step(self, x: Any, y: Any, lr: float) -> None:
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)

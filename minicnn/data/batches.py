@@ -76,4 +76,12 @@ def _generate(
             yield as_float32(images), None if labels is None else labels[start:stop].copy()
         else:
             chosen = order[start:stop]
-            yield as_float32(x[chosen]), None if labels is None else labels[chosen]
+            yield as_float32(_gather(x, chosen)), None if labels is None else labels[chosen]
+
+
+def _gather(x: npt.NDArray[Any], chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """`x[chosen]`. `take` is faster where `x` lies as it wants it, and else copies all of `x`."""
+    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+        return x.take(chosen, axis=0)
+    gathered: npt.NDArray[Any] = x[chosen]
+    return gathered
