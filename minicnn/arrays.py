@@ -92,6 +92,57 @@ def as_labels(y: Any, n: int | None = None) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(y, np.int64)
 
 
+def as_indices(indices: Any, count: int) -> npt.NDArray[np.int64]:
+    """Which of `count` samples are meant, as a C-contiguous int64 array.
+
+    Parameters
+    ----------
+    indices : (n,) array of integers in 0 … count - 1, n at least 1
+
+    Raises
+    ------
+    TypeError
+        Other types, such as bool: a mask says it in another way.
+    ValueError
+        A wrong rank, none at all, or an index out of range.
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or not indices.size:
+        raise ValueError(f"indices must be one or more numbers, got shape {indices.shape}")
+    if indices.dtype.kind not in "iu":
+        raise TypeError(
+            f"indices must be integers, got {indices.dtype}; turn a mask into them with "
+            "np.flatnonzero(mask)"
+        )
+    outside = (indices < 0) | (indices >= count)
+    if outside.any():
+        first = int(outside.argmax())
+        raise ValueError(
+            f"indices[{first}] is {indices[first]}; with {count} samples it must lie in "
+            f"0..{count - 1}"
+        )
+    return np.ascontiguousarray(indices, np.int64)
+
+
+def gather(x: npt.NDArray[Any], chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """`x[chosen]`. `take` is faster where `x` lies as it wants it, and else copies all of `x`."""
+    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+        return x.take(chosen, axis=0)
+    gathered: npt.NDArray[Any] = x[chosen]
+    return gathered
+
+
+def choose(x: npt.NDArray[Any], y: Any, indices: Any) -> tuple[npt.NDArray[Any], Any]:
+    """x[indices] and y[indices]; raises what `as_indices` does, and where x and y do not match."""
+    y, indices = np.asarray(y), as_indices(indices, len(x))
+    if y.shape[:1] != x.shape[:1]:
+        raise ValueError(
+            f"labels must be as many as the samples, got shape {y.shape} for {len(x)} samples; "
+            "the indices choose among both"
+        )
+    return gather(x, indices), gather(y, indices)
+
+
 def as_targets(y: Any, n: int) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
     """What a loss compares n samples with: class numbers, or shares of all classes.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import as_labels
+from .arrays import as_labels, check_images, choose
 from .calibration import divided_softmax
 from .data.batches import batches
 from .kernels.softmax_cross_entropy import count_correct
@@ -70,6 +70,8 @@ class Sequential(PlannedChain):
         loss_fn: Loss,
         optimizer: Optimizer,
         clip_norm: float | None = None,
+        *,
+        indices: Any = None,
     ) -> float:
         """One step of training on one batch: forward, loss, backward, clip, update.
 
@@ -79,6 +81,9 @@ class Sequential(PlannedChain):
         y : (N,) integers, or (N, K) shares of the classes
         clip_norm : float or None
             Scales the gradients down where their global norm is larger (Pascanu et al. 2013).
+        indices : (n,) integers in 0 … N-1, or None
+            The batch is x[indices] and y[indices], which the step gathers itself: by the threads
+            that then work on them, so faster than by NumPy before. None: all of x and y.
 
         Returns
         -------
@@ -91,7 +96,7 @@ class Sequential(PlannedChain):
         ValueError
             When the optimizer moves another model's parameters, or the data do not fit.
         """
-        return self.train_and_count(x, y, loss_fn, optimizer, clip_norm)[0]
+        return self.train_and_count(x, y, loss_fn, optimizer, clip_norm, indices=indices)[0]
 
     def train_and_count(
         self,
@@ -100,11 +105,18 @@ class Sequential(PlannedChain):
         loss_fn: Loss,
         optimizer: Optimizer,
         clip_norm: float | None = None,
+        *,
+        indices: Any = None,
     ) -> tuple[float, int]:
         """`train_step` that also tells how many samples were classified correctly."""
-        made = self.pass_cache.train_step(self, x, y, loss_fn, optimizer, clip_norm)
+        if indices is not None:
+            x, indices = np.asarray(x), np.asarray(indices)
+            check_images(x)
+        made = self.pass_cache.train_step(self, x, y, loss_fn, optimizer, clip_norm, indices)
         if made is not None:
             return made
+        if indices is not None:
+            x, y = choose(x, y, indices)
         return step_by_calls(self, x, y, loss_fn, optimizer, clip_norm)
 
     def fit(

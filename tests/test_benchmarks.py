@@ -330,7 +330,8 @@ def weights_after_four_steps(side, variant):
     learner.begin()
     x, y = learner.data(*tasks.random_batch(LENET))
     for step in range(4):
-        learner.step(x, y, recipe.learning_rate(step, 8))
+        batch = learner.batch(x, y, learner.indices(np.arange(LENET.batch)))
+        learner.step(*batch, recipe.learning_rate(step, 8))
     return {name: np.asarray(values) for name, values in learner.model.state_dict().items()}
 
 

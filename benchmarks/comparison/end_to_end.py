@@ -78,8 +78,9 @@ def learn(
     learner.begin()
     tests = learner.data(*read_images(Path(folder), "t10k"))
     x, y = learner.data(images, labels)
+    first = learner.indices(np.arange(recipe.batch))
     for _ in range(20):  # warms threads and compiles; a rate of zero changes no weight
-        learner.step(x[: recipe.batch], y[: recipe.batch], 0.0)
+        learner.step(*learner.batch(x, y, first), 0.0)
     learner.begin()
     accuracies = []
     start = time.perf_counter()

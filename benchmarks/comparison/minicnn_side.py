@@ -52,12 +52,12 @@ class Learner:
     def indices(self, order: Any) -> Any:
         return order
 
-    def batch(self, x: Any, y: Any, chosen: Any) -> tuple[Any, Any]:
-        return x.take(chosen, axis=0), y.take(chosen)
+    def batch(self, x: Any, y: Any, chosen: Any) -> tuple[Any, Any, Any]:
+        return x, y, chosen  # the step gathers it
 
-    def step(self, x: Any, y: Any, lr: float) -> None:
+    def step(self, x: Any, y: Any, chosen: Any, lr: float) -> None:
         self.optimizer.lr = lr
-        self.model.train_step(x, y, self.loss, self.optimizer)
+        self.model.train_step(x, y, self.loss, self.optimizer, indices=chosen)
 
     def correct(self, x: Any, y: Any) -> int:
         return int(np.count_nonzero(self.model.predict(x) == y))

@@ -68,8 +68,10 @@ cdef extern from "csrc/engine.h" nogil:
         double loss
         Py_ssize_t correct
         const uint8_t* bytes
-        float* scaled
-        Py_ssize_t byte_count, size, block_count
+        const float* floats
+        const int64_t* chosen
+        float* gathered
+        Py_ssize_t size, block_count
         const Py_ssize_t (*blocks)[2]
         float* values
         float* gradients
@@ -140,7 +142,6 @@ cdef extern from "csrc/engine.h" nogil:
         WINOGRAD_MOST_TILES
         WINOGRAD_FEWEST_TILES
         BATCH_VECTORS
-        BYTE_BLOCK
         UPDATE_BLOCK
         SUM_VECTORS
 

@@ -13,7 +13,6 @@ BLOCKS = {
     "row_sum_partials": PARTIAL_BLOCK,
     "channel_conv_backward_weight_of_all": BATCH_VECTORS,
     "tight_sum_partials": TIGHT_OUTPUTS,
-    "scale_bytes": BYTE_BLOCK,
     "update": UPDATE_BLOCK,
     "channel_sum_partials": SUM_VECTORS * table.lanes,
 }

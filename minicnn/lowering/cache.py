@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import as_indices, gather
 from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Layer
 from ..layers.base import FloatArray
@@ -115,14 +116,14 @@ class PassCache:
 
     def train_step(
         self, model: Any, x: Any, y: Any, loss_fn: Loss, optimizer: Optimizer,
-        clip_norm: float | None,
+        clip_norm: float | None, indices: Any,
     ) -> tuple[float, int] | None:  # fmt: skip
         """A step as one native call: (loss, number of correct samples).
 
         Parameters
         ----------
         model : Sequential
-        x, y, loss_fn, optimizer, clip_norm
+        x, y, loss_fn, optimizer, clip_norm, indices
             As in `Sequential.train_step`.
 
         Returns
@@ -131,10 +132,14 @@ class PassCache:
         labels and optimizers than `step.pyx` knows, or a model without a plan. Nothing has moved
         then.
         """
-        step = self.steps.get(getattr(x, "shape", None))
+        shape = getattr(x, "shape", None)
+        if indices is not None:
+            shape = (*indices.shape[:1], *x.shape[1:])
+        step = self.steps.get(shape)
         if step is None or not step.serves(optimizer):
-            step = self.prepare(model, x, loss_fn, optimizer)
-        return None if step is None else step.run(x, y, loss_fn, clip_norm)
+            like = x if indices is None else gather(x, as_indices(indices, len(x)))
+            step = self.prepare(model, like, loss_fn, optimizer)
+        return None if step is None else step.run(x, y, loss_fn, clip_norm, indices)
 
     def prepare(
         self, model: Any, x: Any, loss_fn: Loss, optimizer: Optimizer

@@ -13,10 +13,10 @@ from cpython.dict cimport PyDict_GetItem
 from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from minicnn.engine.plan cimport ADAM, BYTE_BLOCK, SGD, Plan, c_training
+from minicnn.engine.plan cimport ADAM, SGD, Plan, c_training
 from minicnn.lowering.watched cimport Statistics, Watched
 
-from ..arrays import as_float32, as_labels
+from ..arrays import as_float32, as_indices, as_labels, choose, zeros_on_line
 from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Dropout
 from ..layers.mode import in_inference
@@ -58,7 +58,7 @@ cdef class TrainingStep:
     cdef double[::1] squares, sums, of_log, rest
     cdef Py_ssize_t[:, ::1] blocks
     cdef uint8_t[::1] right
-    cdef float[::1] scaled, values, gradients, class_weights
+    cdef float[::1] gathered, values, gradients, class_weights
     cdef object class_weight            # as last seen
     cdef list state                     # the optimizer's arrays as last seen, and where they are
     cdef float* addresses[2]
@@ -102,7 +102,7 @@ cdef class TrainingStep:
         return optimizer is self.optimizer and self.watched.unchanged() \
             and winograd_enabled() == self.winograd and not is_overridden(optimizer)
 
-    def run(self, x, y, loss_fn, clip_norm):
+    def run(self, x, y, loss_fn, clip_norm, indices=None):
         """Make the step.
 
         Parameters
@@ -111,6 +111,8 @@ cdef class TrainingStep:
         y : (N,) integers
         loss_fn : Loss
         clip_norm : float or None
+        indices : (batch,) integers or None
+            The samples of the batch among x and y, of which there may be more.
 
         Returns
         -------
@@ -119,23 +121,32 @@ cdef class TrainingStep:
         Raises
         ------
         TypeError, ValueError
-            What `as_float32` and `as_labels` raise, or a label is out of range.
+            What `as_float32`, `as_labels` and `as_indices` raise, or a label is out of range.
         """
         self.acquire()
         try:
-            return self.run_locked(x, y, loss_fn, clip_norm)
+            return self.run_locked(x, y, loss_fn, clip_norm, indices)
         finally:
-            self.now.bytes = NULL
+            self.now.bytes, self.now.chosen = NULL, NULL
             self.plan.run.step = NULL
             self.release()
 
-    cdef run_locked(self, x, y, loss_fn, clip_norm):
+    cdef run_locked(self, x, y, loss_fn, clip_norm, indices):
         cdef cnp.ndarray images, labels
+        cdef const int64_t[::1] chosen
         if in_inference() or not engine_enabled() or not self.take_loss(loss_fn) \
                 or not self.take_clipping(clip_norm) or not self.take_rates():
             return None
+        if indices is not None and not (is_images(x) and is_numbers(y)):
+            (x, y), indices = choose(x, y, indices), None
+        if indices is not None:
+            chosen = checked_indices(indices, len(x))
+            if chosen.shape[0] != self.labels.shape[0]:
+                return None
+            self.now.chosen = &chosen[0]
         images, labels = as_images(x), as_numbers(y)
-        if labels is None or not self.take_images(images) or not self.take_labels(labels):
+        if labels is None or not self.take_images(images) \
+                or not self.take_labels(labels, cnp.PyArray_DIM(images, 0)):
             return None
         return self.make()
 
@@ -181,46 +192,49 @@ cdef class TrainingStep:
         return 0.0 <= now.beta1 < 1.0 and 0.0 <= now.beta2 < 1.0
 
     cdef bint take_images(self, cnp.ndarray images) except -1:
-        cdef Py_ssize_t i, size = cnp.PyArray_SIZE(images)
+        cdef Py_ssize_t i, batch = self.shape[0]
+        cdef bint bytes = cnp.PyArray_TYPE(images) == cnp.NPY_UINT8
         if cnp.PyArray_NDIM(images) != len(self.shape):
             return False
-        for i in range(len(self.shape)):
+        for i in range(self.now.chosen != NULL, len(self.shape)):
             if cnp.PyArray_DIM(images, i) != <Py_ssize_t>self.shape[i]:
                 return False
         self.plan.step_stages.stages[0].items = 0
         self.plan.run.input = <const float*>cnp.PyArray_DATA(images)
-        if cnp.PyArray_TYPE(images) == cnp.NPY_UINT8:
-            if self.now.scaled == NULL:
-                self.scaled = np.empty(size, np.float32)
-                self.now.scaled = &self.scaled[0]
-            self.now.bytes, self.now.byte_count = <const uint8_t*>cnp.PyArray_DATA(images), size
-            self.plan.run.input = self.now.scaled
-            self.plan.step_stages.stages[0].items = (size + BYTE_BLOCK - 1) // BYTE_BLOCK
+        if bytes or self.now.chosen != NULL:
+            if self.now.gathered == NULL:
+                self.gathered = zeros_on_line(batch * self.plan.run.input_size)
+                self.now.gathered = &self.gathered[0]
+            self.now.floats = self.plan.run.input
+            self.now.bytes = <const uint8_t*>cnp.PyArray_DATA(images) if bytes else NULL
+            self.plan.run.input = self.now.gathered
+            self.plan.step_stages.stages[0].items = batch
         return True
 
-    cdef bint take_labels(self, cnp.ndarray labels) except -1:
-        """Copy them, check them, and add up their weights in order."""
+    cdef bint take_labels(self, cnp.ndarray labels, Py_ssize_t samples) except -1:
+        """Copy those of the batch, check them, and add up their weights in order."""
         cdef const void* given = cnp.PyArray_DATA(labels)
         cdef int kind = cnp.PyArray_TYPE(labels)
-        cdef Py_ssize_t n, k, batch = self.labels.shape[0], classes = self.now.classes
+        cdef Py_ssize_t n, i, k, batch = self.labels.shape[0], classes = self.now.classes
         cdef const float* weight = self.now.class_weight
         cdef int64_t label
-        if cnp.PyArray_SIZE(labels) != batch:
+        if cnp.PyArray_SIZE(labels) != samples:
             return False
         self.now.weight_sum, self.now.weight_of_all = 0.0, classes
         for n in range(batch):
+            i = n if self.now.chosen == NULL else self.now.chosen[n]
             if kind == cnp.NPY_INT64:
-                label = (<const int64_t*>given)[n]
+                label = (<const int64_t*>given)[i]
             elif kind == cnp.NPY_INT32:
-                label = (<const int32_t*>given)[n]
+                label = (<const int32_t*>given)[i]
             else:
-                label = (<const uint8_t*>given)[n]
+                label = (<const uint8_t*>given)[i]
             self.labels[n] = label
             if label == self.now.ignore_index:
                 continue
             if not 0 <= label < classes:
                 raise ValueError(
-                    f"labels[{n}] is {label}; with {classes} classes it must lie in "
+                    f"labels[{i}] is {label}; with {classes} classes it must lie in "
                     f"0..{classes - 1} or be ignore_index ({self.now.ignore_index})"
                 )
             self.now.weight_sum += 1.0 if weight == NULL else weight[label]
@@ -310,19 +324,41 @@ cdef class TrainingStep:
             statistics.put_back()
 
 
+cdef bint is_images(x):
+    """Whether a step can read them where they are: float32 or uint8, C-contiguous."""
+    return is_plain(x) and cnp.PyArray_TYPE(x) in (cnp.NPY_FLOAT32, cnp.NPY_UINT8)
+
+
 cdef cnp.ndarray as_images(x):
-    """float32 or uint8, C-contiguous."""
-    if is_plain(x) and cnp.PyArray_TYPE(x) in (cnp.NPY_FLOAT32, cnp.NPY_UINT8):
-        return x
-    return as_float32(x)
+    return x if is_images(x) else as_float32(x)
+
+
+cdef const int64_t[::1] checked_indices(indices, Py_ssize_t count):
+    """What `as_indices` returns, in less time where there is nothing to convert."""
+    cdef const int64_t[::1] chosen
+    cdef Py_ssize_t n
+    if is_plain(indices) and cnp.PyArray_TYPE(indices) == cnp.NPY_INT64 \
+            and cnp.PyArray_NDIM(indices) == 1:
+        chosen = indices
+        for n in range(chosen.shape[0]):
+            if not 0 <= chosen[n] < count:
+                break
+        else:
+            return chosen
+    return as_indices(indices, count)
 
 
 cdef cnp.ndarray as_numbers(y):
     """int64, int32 or uint8, C-contiguous; None where they are not one number for each sample."""
-    if not is_plain(y) or cnp.PyArray_TYPE(y) not in (cnp.NPY_INT64, cnp.NPY_INT32, cnp.NPY_UINT8):
+    if not is_numbers(y):
         y = np.asarray(y)
         return as_labels(y) if y.ndim == 1 else None
     return y if cnp.PyArray_NDIM(y) == 1 else None
+
+
+cdef bint is_numbers(y):
+    return is_plain(y) \
+        and cnp.PyArray_TYPE(y) in (cnp.NPY_INT64, cnp.NPY_INT32, cnp.NPY_UINT8)
 
 
 def is_overridden(optimizer):

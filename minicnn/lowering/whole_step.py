@@ -13,11 +13,11 @@ def training_step(
     """Both passes, the loss between them and the update of all parameters as one run.
 
     The first stage and the third and second from the end have items when a batch needs them:
-    images that come as bytes, and clipping. `lowering/step.pyx` knows these places.
+    samples that must be gathered, and clipping. `lowering/step.pyx` knows these places.
     """
     end = backward[0].calls[0][1]
     return [
-        Stage(0, [("scale_bytes", end)], True),
+        Stage(0, [("gather", end)], True),
         *with_loss(forward, backward, operations, end),
         Stage(0, [("square_gradients", end)], True),
         Stage(0, [("clip_factor", end)], True),

@@ -1,7 +1,7 @@
 """The batches of an epoch, one after the other, and how long the training waits for them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import random
-from ..data.batches import batches
 from ..data.decoding import in_order
-from ..layers.base import FloatArray
 from ..threads import get_num_threads
 
 if TYPE_CHECKING:
@@ -19,14 +17,15 @@ if TYPE_CHECKING:
 
 AHEAD = 3  # augmented batches that are ready before they are asked for
 
-Batch = tuple[FloatArray, NDArray[Any] | None]
+Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.int64] | None]
 
 
 class Feed:
-    """Iterates over one epoch's batches.
+    """Iterates over one epoch's batches: (x, y, which samples of them, or None for all).
 
-    With `plan.augment` they are made by threads beside the training, some batches ahead; what
-    they are depends on (seed, epoch, sample) only, so not on those threads.
+    Without `plan.augment` x and y are all the data: a step gathers its samples itself. With it
+    batches are made by threads beside the training, some of them ahead; what they are depends on
+    (seed, epoch, sample) only, so not on those threads.
 
     Parameters
     ----------
@@ -55,21 +54,28 @@ class Feed:
                 yield batch
                 asked = time.perf_counter()
 
-    def _batches(self) -> Any:
+    def _chosen(self) -> Iterator[NDArray[np.int64]]:
+        """The samples of each batch."""
         plan = self.plan
-        if plan.augment is None:
-            return batches(
-                plan.x, plan.y, plan.batch_size, shuffle=plan.shuffle, seed=plan.seed,
-                epoch=self.epoch,
-            )  # fmt: skip
-        from ..augment.compose import Epoch
-
-        epoch = Epoch(plan.augment, plan.x, plan.y, plan.seed, self.epoch, self.classes)
         order = np.arange(len(plan.x))
         if plan.shuffle:
             order = random.permutation(len(plan.x), plan.seed, random.SHUFFLE, self.epoch)
         starts = range(0, plan.batches * plan.batch_size, plan.batch_size)
-        chosen = (order[start : start + plan.batch_size] for start in starts)
+        return (order[start : start + plan.batch_size] for start in starts)
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        plan = self.plan
+        if plan.augment is None:
+            for indices in self._chosen():
+                yield plan.x, plan.y, indices
+            return
+        from ..augment.compose import Epoch
+
+        epoch = Epoch(plan.augment, plan.x, plan.y, plan.seed, self.epoch, self.classes)
         # As many threads as the training has: they sleep while they are ahead of it, and where
         # making the batches is the larger part of the work, no processor is idle.
-        return in_order(epoch.batch, chosen, min(get_num_threads(), AHEAD), ahead=AHEAD)
+        threads = min(get_num_threads(), AHEAD)
+        source: Any = in_order(epoch.batch, self._chosen(), threads, ahead=AHEAD)
+        with closing(source) as made:
+            for x, y in made:
+                yield x, y, None

@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..arrays import as_float32
-from ..layers.base import FloatArray, ShapeError
+from ..layers.base import ShapeError
 from ..optim import check_owner
 from ..steps import Before
 from .callbacks import Callback, StopOnNaN
@@ -112,10 +112,8 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
     run.loss_sum = 0.0
     _tell(callbacks, "on_epoch_begin", run)
     feed = Feed(plan, run.epoch - 1, run.classes if plan.augment else 1)
-    for x, y in feed:
-        if run.batch == run.batches:
-            break  # drop_last
-        _make_step(run, x, y)
+    for batch in feed:
+        _make_step(run, *batch)
         _tell(callbacks, "on_batch_end", run)
     row = run.logs
     _tell(callbacks, "on_validation_begin", run)
@@ -131,17 +129,20 @@ def _train_epoch(run: Run, callbacks: Sequence[Callback]) -> None:
     _tell(callbacks, "on_epoch_end", run)
 
 
-def _make_step(run: Run, x: FloatArray, y: NDArray[Any] | None) -> None:
+def _make_step(run: Run, x: NDArray[Any], y: NDArray[Any], indices: Any) -> None:
     """One training step, which the model makes as a whole or not at all."""
     plan = run.plan
     run.lr = plan.optimizer.lr
-    loss, correct = run.model.train_and_count(x, y, plan.loss, plan.optimizer, plan.clip_norm)
+    loss, correct = run.model.train_and_count(
+        x, y, plan.loss, plan.optimizer, plan.clip_norm, indices=indices
+    )
+    samples = len(x if indices is None else indices)
     run.batch += 1
     run.batch_loss = loss
-    run.samples += len(x)
+    run.samples += samples
     run.correct += correct
-    run.loss_sum += loss * len(x)
-    _advance(plan.schedule, "batch", {"loss": loss, "accuracy": correct / len(x)})
+    run.loss_sum += loss * samples
+    _advance(plan.schedule, "batch", {"loss": loss, "accuracy": correct / samples})
 
 
 def _advance(schedule: Any, interval: str, row: Mapping[str, Any]) -> None:

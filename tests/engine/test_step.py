@@ -84,6 +84,12 @@ def state(model, optimizer):
     return arrays, model.generator_steps(), optimizer.steps
 
 
+def assert_same_state(actual, expected):
+    assert actual[0].keys() == expected[0].keys() and actual[1:] == expected[1:]
+    for name, array in actual[0].items():
+        assert_same_bits(array, expected[0][name])
+
+
 def train(model, optimizer, x, y, loss_fn, clip_norm, steps=4):
     found = [model.train_and_count(x, y, loss_fn, optimizer, clip_norm) for _ in range(steps)]
     return found, *state(model, optimizer)
@@ -186,6 +192,79 @@ def test_images_of_every_kind_give_the_same_step(kind, batch, calls):
         ends.append(model.flat_parameters)
     assert calls.native == 4
     assert_same_bits(*ends)
+
+
+CHOSEN = np.array([3, 17, 0, 3, 8], np.int64)  # one of them twice
+LOOKS = {
+    "plain": lambda x, y: (x, y, CHOSEN),
+    "uint8": lambda x, y: (np.round(x * 255).astype(np.uint8), y, CHOSEN),
+    "float64": lambda x, y: (x.astype(np.float64), y, CHOSEN),
+    "lists": lambda x, y: (x.tolist(), y.tolist(), CHOSEN.tolist()),
+    "strided": lambda x, y: (np.repeat(x, 2, 0)[::2], np.repeat(y, 2)[::2], CHOSEN.astype(">u2")),
+    "small labels": lambda x, y: (x, y.astype(np.uint8), CHOSEN.astype(np.int32)),
+    "other labels": lambda x, y: (x, y.astype(np.int16), CHOSEN),
+}
+
+
+@pytest.mark.parametrize("engine", (True, False))
+@pytest.mark.parametrize("look", LOOKS)
+def test_chosen_samples_give_the_step_of_their_batch(look, engine, batch, calls):
+    plain = (np.random.default_rng(2).integers(0, 256, (20, 1, 8, 8)) / 255).astype(np.float32)
+    x, y, chosen = LOOKS[look](plain, batch[1])
+    states = []
+    for data, indices in (((plain[CHOSEN], batch[1][CHOSEN]), None), ((x, y), chosen)):
+        model = small_model()
+        optimizer = mc.SGD(model.parameters(), 0.1)
+        mc.set_engine(engine)
+        try:
+            for _ in range(3):
+                model.train_step(*data, mc.CrossEntropyLoss(), optimizer, indices=indices)
+        finally:
+            mc.set_engine(True)
+        states.append(state(model, optimizer))
+    assert calls.native == 6 * engine
+    assert_same_state(*states)
+
+
+def test_chosen_samples_can_have_shares_of_the_classes(batch):
+    x, shares = batch[0], np.eye(3, dtype=np.float32)[batch[1]]
+    states = []
+    for data, indices in (((x[CHOSEN], shares[CHOSEN]), None), ((x, shares), CHOSEN)):
+        model = small_model()
+        optimizer = mc.SGD(model.parameters(), 0.1)
+        model.train_step(*data, mc.CrossEntropyLoss(), optimizer, indices=indices)
+        states.append(state(model, optimizer))
+    assert_same_state(*states)
+
+
+@pytest.mark.parametrize("prepared", (False, True))
+@pytest.mark.parametrize(
+    ("indices", "samples", "labels", "error", "message"),
+    [
+        ([0, 20], 20, 20, ValueError, r"indices\[1\] is 20; with 20 samples .* 0\.\.19"),
+        ([-1, 2], 20, 20, ValueError, r"indices\[0\] is -1"),
+        ([True, False], 20, 20, TypeError, r"got bool; .*flatnonzero"),
+        ([0.0, 1.0], 20, 20, TypeError, "must be integers, got float64"),
+        ([], 20, 20, ValueError, r"got shape \(0,\)"),
+        (3, 20, 20, ValueError, r"got shape \(\)"),
+        ([[1, 2]], 20, 20, ValueError, r"got shape \(1, 2\)"),
+        ([0, 1], 20, 19, ValueError, r"got shape \(19,\) for 20 samples"),
+        ([0, 1], 20, 21, ValueError, r"got shape \(21,\) for 20 samples"),
+    ],
+)
+def test_wrong_indices_are_an_error_and_nothing_moves(
+    indices, samples, labels, error, message, prepared, batch
+):
+    model = small_model()
+    optimizer = mc.SGD(model.parameters(), 0.1)
+    x, y = np.resize(batch[0], (samples, 1, 8, 8)), np.resize(batch[1], labels)
+    loss = mc.CrossEntropyLoss()
+    if prepared:
+        model.train_step(x, batch[1], loss, optimizer, indices=[4, 5])
+    before = copy.deepcopy(state(model, optimizer))
+    with pytest.raises(error, match=message):
+        model.train_step(x, y, loss, optimizer, indices=indices)
+    assert_same_state(before, state(model, optimizer))
 
 
 class Own(mc.SGD):

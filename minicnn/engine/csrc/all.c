@@ -99,7 +99,7 @@ static const named_pass passes[] = {
     PASS(cross_entropy)
     PASS(row_cross_entropy)
     PASS(sum_losses)
-    PASS(scale_bytes)
+    PASS(gather)
     PASS(square_gradients)
     PASS(clip_factor)
     PASS(update)

@@ -95,10 +95,11 @@ typedef struct {
     uint8_t *right;                         /* (N,), whether the largest logit is the label's */
     double loss;                            /* of the batch; the parameters move if it is finite */
     ptrdiff_t correct;
-    /* Images as bytes, which become 0 ... 1 */
-    const uint8_t *bytes;
-    float *scaled;
-    ptrdiff_t byte_count;
+    /* A batch that is not yet (N, run.input_size) floats one after the other: `gather` makes it */
+    const uint8_t *bytes;                   /* samples as bytes, which become 0 ... 1; or NULL: */
+    const float *floats;                    /* samples as floats */
+    const int64_t *chosen;                  /* (N,), which of them; NULL: all, in order */
+    float *gathered;                        /* what run.input is then */
     /* Clipping and update. Rates are double and rounded where they are used. */
     ptrdiff_t size, block_count;
     const ptrdiff_t (*blocks)[2];           /* (block_count,): the first value of an item's, and the
@@ -203,7 +204,6 @@ enum {
     TIGHT_VECTORS = 4,                      /* vectors of one that may start a pixel later, */
     TIGHT_OUTPUTS = 4,                      /* and outputs of an item of tight_sum_partials */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
-    BYTE_BLOCK = 16384,                     /* bytes of one item of scale_bytes */
     UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */
     SUM_VECTORS = 8,                        /* vectors of weights of one of channel_sum_partials */
     WINOGRAD_PANEL = 2,                     /* vectors of outputs computed side by side */

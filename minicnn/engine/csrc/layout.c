@@ -1,6 +1,23 @@
 /* Between the arrays of users, (N, C, H, W), and the slots, [C][H][W][LANES]. */
 #include "kernels.h"
 
+/* A sample of the batch to where the passes read it; bytes 0 ... 255 become 0 ... 1. An item is a
+ * sample, so the thread that gathers it is the one that goes on with it. */
+void NAMED(gather)(const op *o, const run *r, ptrdiff_t item)
+{
+    (void)o;
+    const training *step = r->step;
+    const ptrdiff_t size = r->input_size, from = size * (step->chosen ? step->chosen[item] : item);
+    float *restrict to = step->gathered + item * size;
+    if (step->bytes == NULL) {
+        memcpy(to, step->floats + from, size * sizeof(float));
+        return;
+    }
+    const uint8_t *restrict bytes = step->bytes + from;
+    for (ptrdiff_t i = 0; i < size; i++)
+        to[i] = bytes[i] / 255.0f;
+}
+
 /* `columns` values from each of LANES rows, to `columns` vectors. */
 static void interleave(const float *const row[LANES], ptrdiff_t columns, float *out)
 {

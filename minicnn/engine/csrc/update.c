@@ -10,17 +10,6 @@
 
 #include "kernels.h"
 
-/* Bytes 0 ... 255 as 0 ... 1; an item is a block of the batch. */
-void NAMED(scale_bytes)(const op *o, const run *r, ptrdiff_t item)
-{
-    (void)o;
-    const uint8_t *restrict bytes = r->step->bytes;
-    float *restrict scaled = r->step->scaled;
-    const ptrdiff_t last = smaller((item + 1) * BYTE_BLOCK, r->step->byte_count);
-    for (ptrdiff_t i = item * BYTE_BLOCK; i < last; i++)
-        scaled[i] = bytes[i] / 255.0f;
-}
-
 /* The sum of the squares of a block of gradients. */
 void NAMED(square_gradients)(const op *o, const run *r, ptrdiff_t item)
 {
