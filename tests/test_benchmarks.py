@@ -232,6 +232,19 @@ def test_turns_wait_for_a_quiet_machine_as_long_as_they_may(shares, monkeypatch)
     assert 0.01 <= load.wait_until_quiet([], 0.01) < 1.0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads other processes' clocks")
+def test_a_turn_waits_until_spinning_threads_sleep():
+    spinning = "import time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\n"
+    program = f"{spinning}input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        assert not load.wait_until_asleep([process.pid], 0.02, at_most=0.1)
+        assert load.wait_until_asleep([process.pid], 0.02, at_most=30.0)
+        assert load.processor_seconds([process.pid]) >= 0.2
+        process.communicate(b"\n")
+    assert load.processor_seconds([process.pid]) == 0.0
+    assert load.wait_until_asleep([process.pid], 0.0)  # one that has ended is no reason to wait
+
+
 def test_turns_go_on_without_a_contender_that_fails(shares):
     log = []
     pair = [Pretended("a", log), Pretended("b", log, fails_in=2)]

@@ -21,7 +21,7 @@ from .recipe import Recipe
 from .steps import Settings, measure
 from .targets import END_TO_END, best, ratios
 from .tasks import Task
-from .turns import Process
+from .turns import Process, settle
 
 GOAL = 0.99
 HEADS = ["to 99.0 %", "variant", "seed", "seconds", "epochs", "test accuracy"]
@@ -116,6 +116,7 @@ def race(
         for seed in range(seeds):
             for (mode, variant), process in zip(runners, processes, strict=True):
                 print(f"MNIST, seed {seed}, {mode.name} …", file=sys.stderr, flush=True)
+                settle(processes)
                 answer = process.ask(
                     "learn", folder=str(folder.resolve()), seed=seed, variant=variant,
                     epochs=epochs, samples=samples,

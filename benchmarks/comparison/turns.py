@@ -9,17 +9,16 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from .load import QUIET, clock, others, wait_until_quiet
+from .load import QUIET, clock, others, wait_until_asleep, wait_until_quiet
 from .modes import NOT_INHERITED, Mode, environment
 from .tasks import Task
 
 PATIENCE = 900.0  # seconds for one answer; a compiler may need minutes
-SETTLE = 0.02  # seconds between turns, in which the last one's threads stop spinning
+SETTLE = 0.02  # seconds that nobody's threads have slept, before the next turn begins
 PERSISTENCE = 4  # rounds at most, for each that was asked for, while others are busy
 PROGRAM = "from comparison.worker import main; main()"
 
@@ -118,7 +117,11 @@ def take_turns(
     """
     found = Found({}, {}, {}, 0.0)
     wait -= wait_until_quiet([process.process.pid for process in processes], wait)
-    ready = [process for process in processes if prepare(process, task, seconds, variants, found)]
+    ready = []
+    for process in processes:
+        settle(processes)
+        if prepare(process, task, seconds, variants, found):
+            ready.append(process)
     pids = [process.process.pid for process in ready]
     lines: list[tuple[float, dict[str, float]]] = []
     while len(lines) < PERSISTENCE * rounds and quiet(lines) < rounds and ready:
@@ -163,10 +166,15 @@ def prepare(
     return True
 
 
+def settle(processes: list[Process]) -> None:
+    """Wait until nobody's threads spin any more."""
+    wait_until_asleep([process.process.pid for process in processes], SETTLE)
+
+
 def one_round(processes: list[Process], seconds: float) -> dict[str, float]:
     """Everybody's turn once: milliseconds by mode."""
     line = {}
     for process in processes:
-        time.sleep(SETTLE)
+        settle(processes)
         line[process.mode.name] = process.ask("run", seconds=seconds) * 1e3
     return line
