@@ -1,22 +1,26 @@
 /* What the machine can do at best: multiply-adds that wait for nothing but each other. */
 #include "kernels.h"
 
-/* `steps` times 16 independent multiply-adds of a vector; returns how many operations those are. */
+/* As many sums as stay in registers beside the factor and the term, and enough to hide how long a
+ * product takes: two a cycle, four or five cycles each. */
+#define SUMS (LANES == 16 ? 16 : 12)
+
+/* `steps` times SUMS independent multiply-adds of a vector; returns how many operations those are. */
 double NAMED(fma_probe)(ptrdiff_t steps, float *sink)
 {
-    vec sum[16];
+    vec sum[SUMS];
     const vec factor = splat(0.999f), term = splat(0.001f);
     UNROLL
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < SUMS; i++)
         sum[i] = splat((float)i);
     for (ptrdiff_t s = 0; s < steps; s++) {
         UNROLL
-        for (int i = 0; i < 16; i++)
+        for (int i = 0; i < SUMS; i++)
             sum[i] = sum[i] * factor + term;
     }
     UNROLL
-    for (int i = 1; i < 16; i++)
+    for (int i = 1; i < SUMS; i++)
         sum[0] += sum[i];
     store(sink, sum[0]);
-    return 2.0 * 16 * LANES * (double)steps;
+    return 2.0 * SUMS * LANES * (double)steps;
 }
