@@ -135,7 +135,7 @@ cdef extern from "csrc/engine.h" nogil:
         ROWS_SCRATCH
         MOST_OUTPUTS
         TIGHT_ROWS
-        TIGHT_VECTORS
+        TIGHT_FLOATS
         TIGHT_OUTPUTS
         WINOGRAD_PANEL
         WINOGRAD_FLOATS

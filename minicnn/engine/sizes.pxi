@@ -23,7 +23,7 @@ BLOCKS |= dict.fromkeys((
 ), table.lanes)
 CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients conv_backward sums at a time
 SAMPLE_SHARES = ROWS_SHARES  # of rows_forward, where all outputs are one item
-TIGHT = {"rows": TIGHT_ROWS, "vectors": TIGHT_VECTORS}  # what tight_* take at most
+TIGHT = {"rows": TIGHT_ROWS, "floats": TIGHT_FLOATS}  # what tight_* take at most
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,

@@ -13,6 +13,7 @@ from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution, first_learner, windows_side_by_side
 
 NO_BORDER = (0, 0, 0, 0)
+FEW_CHANNELS = 8  # of x that would leave half of 16 lanes idle
 MOST_WEIGHTS = 2**15  # of Linear where it takes sample by sample
 
 
@@ -173,11 +174,11 @@ def fill_joined(node: Node) -> None:
 def suits_tight(node: Node) -> bool:
     """Whether the backward pass should work on maps of x and dx without idle lanes."""
     op, sizes = node.op, convolution(node)
-    few = LANES == 16 and op.dx is not None and not op.planar and not op.over_batch and op.side > 1
-    if not few or op.pool != (2, 2) or sizes.dilation != (1, 1):
+    few = op.inputs <= FEW_CHANNELS and op.dx is not None and not op.planar and not op.over_batch
+    if LANES < 8 or not few or op.pool != (2, 2) or (*sizes.stride, *sizes.dilation) != (1, 1, 1, 1):
         return False
-    reach = planes((sizes.kernel[1] + 1) * op.inputs)
-    return sizes.kernel[0] <= TIGHT["rows"] and reach <= TIGHT["vectors"]
+    reach = (sizes.kernel[1] + 1) * op.inputs
+    return sizes.kernel[1] > 1 and sizes.kernel[0] <= TIGHT["rows"] and reach <= TIGHT["floats"]
 
 
 def fill_tight(node: Node) -> None:

@@ -82,7 +82,7 @@ static const named_pass passes[] = {
     PASS(channel_conv_pool_backward_weight)
     PASS(channel_conv_backward_weight_of_all)
     PASS(channel_sum_partials)
-#if LANES == 16
+#if LANES >= 8
     PASS(tight_pack_backward)
     PASS(tight_conv_backward)
     PASS(tight_sum_partials)

@@ -201,7 +201,7 @@ enum {
     ROWS_SCRATCH = 65536 + 8192,            /* and floats of scratch that they take */
     MOST_OUTPUTS = 4,                       /* whose gradients conv_backward sums at a time */
     TIGHT_ROWS = 5,                         /* most rows of a kernel that tight_* take, */
-    TIGHT_VECTORS = 4,                      /* vectors of one that may start a pixel later, */
+    TIGHT_FLOATS = 64,                      /* values of one that may start a pixel later, */
     TIGHT_OUTPUTS = 4,                      /* and outputs of an item of tight_sum_partials */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */

@@ -22,22 +22,40 @@ typedef struct {
     int first, last, relu;                  /* whether they are the first, or last, of all */
 } dots;
 
+INLINE vec some_of(const float *p, ptrdiff_t count, const int whole)
+{
+    return whole ? load_loose(p) : load_some(p, count);
+}
+
 /* sum[n, k] += x[n] * weight[k] for `count` inputs from the i-th on: LANES if `whole` */
 INLINE void add_products(
     const dots *d, const float *x, const float *const *weight, ptrdiff_t i, ptrdiff_t count,
     vec *sum, const int samples, const int outputs, const int whole)
 {
-    vec factor[DOT_OUTPUTS];
-    UNROLL
-    for (int k = 0; k < outputs; k++)
-        factor[k] = whole ? load_loose(weight[k] + i) : load_some(weight[k] + i, count);
-    UNROLL
-    for (int n = 0; n < samples; n++) {
-        const float *from = x + n * d->x_row + i;
-        const vec value = whole ? load_loose(from) : load_some(from, count);
+    vec factor[DOT_OUTPUTS], value[DOT_SAMPLES];
+    /* Whichever are fewer wait in registers for the others, which come one by one. */
+    if (outputs <= samples || LANES == 16) {
         UNROLL
         for (int k = 0; k < outputs; k++)
-            sum[n * outputs + k] += value * factor[k];
+            factor[k] = some_of(weight[k] + i, count, whole);
+        UNROLL
+        for (int n = 0; n < samples; n++) {
+            value[n] = some_of(x + n * d->x_row + i, count, whole);
+            UNROLL
+            for (int k = 0; k < outputs; k++)
+                sum[n * outputs + k] += value[n] * factor[k];
+        }
+    } else {
+        UNROLL
+        for (int n = 0; n < samples; n++)
+            value[n] = held(some_of(x + n * d->x_row + i, count, whole));
+        UNROLL
+        for (int k = 0; k < outputs; k++) {
+            factor[k] = held(some_of(weight[k] + i, count, whole));
+            UNROLL
+            for (int n = 0; n < samples; n++)
+                sum[n * outputs + k] += value[n] * factor[k];
+        }
     }
 }
 

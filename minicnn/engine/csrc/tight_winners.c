@@ -12,7 +12,14 @@
 #include "kernels.h"
 #include "channel_conv.h"
 
-#if LANES == 16
+#if LANES >= 8
+
+#if LANES == 16                 /* 32 registers */
+#define TIGHT_SUMS 24
+#else                           /* 16 registers */
+#define TIGHT_SUMS 12
+#endif
+#define TIGHT_VECTORS (TIGHT_FLOATS / LANES)
 
 typedef struct {
     ptrdiff_t height, width, row;               /* of a tight map; row: in floats */
@@ -113,13 +120,19 @@ static void gather_gradients(
     }
 }
 
-/* --- 3. dweight of one output: [kernel_h][wide] vectors ----------------------------------------------- */
+/* As many rows at once as there are registers for. */
+INLINE int rows_of_sums(ptrdiff_t left, ptrdiff_t wide)
+{
+    return next_part(left, smaller(TIGHT_SUMS / wide, TIGHT_ROWS + 1));
+}
+
+/* --- 3. dweight of one output: [kernel_h][wide] vectors, some rows of it ------------------------------- */
 
 INLINE void dweight_tile(
-    const op *o, const tight *t, const float *gradients, const uint8_t *winner, float *dweight,
-    int add, const int rows, const int wide)
+    const op *o, const tight *t, const float *first_row, const float *gradients,
+    const uint8_t *winner, float *dweight, int add, const int rows, const int wide)
 {
-    vec sum[TIGHT_ROWS][TIGHT_VECTORS];
+    vec sum[TIGHT_ROWS + 1][TIGHT_VECTORS];
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
@@ -127,7 +140,7 @@ INLINE void dweight_tile(
             sum[i][v] = add ? load(dweight + (i * wide + v) * LANES) : splat(0.0f);
     }
     for (ptrdiff_t h = 0; h < o->pooled.height; h++) {
-        const float *window = t->x + h * SIDE * t->row;
+        const float *window = first_row + h * SIDE * t->row;
         for (ptrdiff_t w = 0; w < o->pooled.width; w++, window += SIDE * o->inputs) {
             const float *x = window + t->to_pixel[*winner];
             const vec gradient = held(splat(*gradients));
@@ -149,20 +162,20 @@ INLINE void dweight_tile(
     }
 }
 
-/* --- 4. dx: what all outputs add around one window, [kernel_h + 1][reach] vectors ----------------------- */
+/* --- 4. dx: what all outputs add around one window, [kernel_h + 1][reach] vectors, some rows of it ------ */
 
 INLINE void dx_tile(
-    const op *o, const tight *t, const float *gradients, const uint8_t *winner, float *dx,
-    const int rows, const int wide)
+    const op *o, const tight *t, const float *gradients, const uint8_t *winner,
+    ptrdiff_t first_row, float *dx, const int rows, const int wide)
 {
     vec sum[TIGHT_ROWS + 1][TIGHT_VECTORS];
     const ptrdiff_t row = row_of_weights(o), size = (o->kernel_h + 2) * row;
     ptrdiff_t start[PIXELS];                    /* of the weights, moved to each pixel of the window */
     UNROLL
     for (int i = 0; i < PIXELS; i++)
-        start[i] = (1 - i / SIDE) * row + (1 - i % SIDE) * o->inputs;
+        start[i] = (first_row + 1 - i / SIDE) * row + (1 - i % SIDE) * o->inputs;
     UNROLL
-    for (int i = 0; i <= rows; i++) {
+    for (int i = 0; i < rows; i++) {
         UNROLL
         for (int v = 0; v < wide; v++)
             sum[i][v] = splat(0.0f);
@@ -173,7 +186,7 @@ INLINE void dx_tile(
             const float *from = weight + start[winner[k]];
             const vec gradient = held(splat(gradients[k]));
             UNROLL
-            for (int i = 0; i <= rows; i++) {
+            for (int i = 0; i < rows; i++) {
                 UNROLL
                 for (int v = 0; v < wide; v++)
                     sum[i][v] += gradient * load_loose(from + i * row + v * LANES);
@@ -183,7 +196,7 @@ INLINE void dx_tile(
         winner += t->windows * LANES;
     }
     UNROLL
-    for (int i = 0; i <= rows; i++) {
+    for (int i = 0; i < rows; i++) {
         UNROLL
         for (int v = 0; v < wide; v++) {
             float *to = dx + i * t->row + v * LANES;
@@ -193,32 +206,42 @@ INLINE void dx_tile(
 }
 
 typedef void dweight_function(
-    const op *, const tight *, const float *, const uint8_t *, float *, int);
-typedef void dx_function(const op *, const tight *, const float *, const uint8_t *, float *);
+    const op *, const tight *, const float *, const float *, const uint8_t *, float *, int);
+typedef void dx_function(
+    const op *, const tight *, const float *, const uint8_t *, ptrdiff_t, float *);
 
 #define TIGHT(R, V) \
     static void tight_dweight_##R##_##V( \
-        const op *o, const tight *t, const float *gradients, const uint8_t *winner, \
-        float *dweight, int add) \
+        const op *o, const tight *t, const float *first_row, const float *gradients, \
+        const uint8_t *winner, float *dweight, int add) \
     { \
-        dweight_tile(o, t, gradients, winner, dweight, add, R, V); \
+        dweight_tile(o, t, first_row, gradients, winner, dweight, add, R, V); \
     } \
     static void tight_dx_##R##_##V( \
-        const op *o, const tight *t, const float *gradients, const uint8_t *winner, float *dx) \
+        const op *o, const tight *t, const float *gradients, const uint8_t *winner, \
+        ptrdiff_t first_row, float *dx) \
     { \
-        dx_tile(o, t, gradients, winner, dx, R, V); \
+        dx_tile(o, t, gradients, winner, first_row, dx, R, V); \
     }
-#define TIGHT_ROW(M, R) M(R, 1) M(R, 2) M(R, 3) M(R, 4)
+#define TIGHT_2(M, V) M(1, V) M(2, V)
+#define TIGHT_3(M, V) TIGHT_2(M, V) M(3, V)
+#define TIGHT_4(M, V) TIGHT_3(M, V) M(4, V)
+#define TIGHT_6(M, V) TIGHT_4(M, V) M(5, V) M(6, V)
+#if LANES == 16
+#define ALL_TIGHT(M) TIGHT_6(M, 1) TIGHT_6(M, 2) TIGHT_6(M, 3) TIGHT_6(M, 4)
+#else
 #define ALL_TIGHT(M) \
-    TIGHT_ROW(M, 1) TIGHT_ROW(M, 2) TIGHT_ROW(M, 3) TIGHT_ROW(M, 4) TIGHT_ROW(M, 5)
+    TIGHT_6(M, 1) TIGHT_6(M, 2) TIGHT_4(M, 3) TIGHT_3(M, 4) TIGHT_2(M, 5) TIGHT_2(M, 6) \
+    M(1, 7) M(1, 8)
+#endif
 
 ALL_TIGHT(TIGHT)
 
 #define DWEIGHT_ENTRY(R, V) [R][V] = tight_dweight_##R##_##V,
 #define DX_ENTRY(R, V) [R][V] = tight_dx_##R##_##V,
-static dweight_function *const dweight_functions[TIGHT_ROWS + 1][TIGHT_VECTORS + 1] = {
+static dweight_function *const dweight_functions[TIGHT_ROWS + 2][TIGHT_VECTORS + 1] = {
     ALL_TIGHT(DWEIGHT_ENTRY)};
-static dx_function *const dx_functions[TIGHT_ROWS + 1][TIGHT_VECTORS + 1] = {ALL_TIGHT(DX_ENTRY)};
+static dx_function *const dx_functions[TIGHT_ROWS + 2][TIGHT_VECTORS + 1] = {ALL_TIGHT(DX_ENTRY)};
 
 /* In memory the gradients are [outputs, in whole vectors][kernel_h][wide] vectors, then dbias. */
 INLINE ptrdiff_t floats_of_output(const op *o)
@@ -238,15 +261,22 @@ void NAMED(tight_conv_backward)(const op *o, const run *r, ptrdiff_t slot)
     gather_gradients(o, r, slot, &t, dbias, add);
     for (ptrdiff_t k = 0; k < o->outputs; k++) {
         const ptrdiff_t at = k / LANES * t.windows * LANES + k % LANES;
-        dweight_functions[o->kernel_h][t.wide](
-            o, &t, t.gradients + at, winner + at, dweight + k * floats_of_output(o), add);
+        for (ptrdiff_t i = 0, rows; i < o->kernel_h; i += rows) {
+            rows = rows_of_sums(o->kernel_h - i, t.wide);
+            dweight_functions[rows][t.wide](
+                o, &t, t.x + i * t.row, t.gradients + at, winner + at,
+                dweight + k * floats_of_output(o) + i * t.wide * LANES, add);
+        }
     }
     memset(t.dx, 0, (t.height + 1) * t.row * sizeof *t.dx);
     for (ptrdiff_t window = 0; window < t.windows; window++) {
         const ptrdiff_t h = window / o->pooled.width, w = window % o->pooled.width;
-        dx_functions[o->kernel_h][t.reach](
-            o, &t, t.gradients + window * LANES, winner + window * LANES,
-            t.dx + h * SIDE * t.row + w * SIDE * o->inputs);
+        float *dx = t.dx + h * SIDE * t.row + w * SIDE * o->inputs;
+        for (ptrdiff_t i = 0, rows; i < o->kernel_h + 1; i += rows) {
+            rows = rows_of_sums(o->kernel_h + 1 - i, t.reach);
+            dx_functions[rows][t.reach](
+                o, &t, t.gradients + window * LANES, winner + window * LANES, i, dx + i * t.row);
+        }
     }
     loosen(o, &t, x, at_map(r, slot, &o->dx));
 }
@@ -256,7 +286,7 @@ void NAMED(tight_sum_partials)(const op *o, const run *r, ptrdiff_t item)
 {
     const ptrdiff_t size = floats_of_output(o), row = size / o->kernel_h, first = item * TIGHT_OUTPUTS;
     const float *partial = r->partials + o->partial;
-    float sum[TIGHT_ROWS * TIGHT_VECTORS * LANES] __attribute__((aligned(64)));
+    float sum[TIGHT_ROWS * TIGHT_FLOATS] __attribute__((aligned(64)));
     for (ptrdiff_t k = first; k < smaller(first + TIGHT_OUTPUTS, o->outputs); k++) {
         float *to = o->dweight + k * o->inputs * taps_of(o);
         for (ptrdiff_t at = 0; at < size; at += LANES)

@@ -66,16 +66,30 @@ INLINE void sum_products(
             __builtin_prefetch(from + x_plane);
             if (columns > 3)
                 __builtin_prefetch(from + x_plane + 3 * x_step);
-            vec value[TILE_PIXELS];
-            UNROLL
-            for (int p = 0; p < pixels; p++)
-                value[p] = load(from + p / columns * s->x_row + p % columns * x_step);
-            UNROLL
-            for (int k = 0; k < rows; k++) {
-                const vec factor = splat(row[k][at]);
+            /* Whichever are fewer wait in registers for the others, which come one by one. */
+            vec value[TILE_PIXELS], factor[TILE_ROWS];
+            if (rows >= pixels || LANES == 16) {
                 UNROLL
                 for (int p = 0; p < pixels; p++)
-                    sum[k][p] += factor * value[p];
+                    value[p] = load(from + p / columns * s->x_row + p % columns * x_step);
+                UNROLL
+                for (int k = 0; k < rows; k++) {
+                    factor[k] = splat(row[k][at]);
+                    UNROLL
+                    for (int p = 0; p < pixels; p++)
+                        sum[k][p] += factor[k] * value[p];
+                }
+            } else {
+                UNROLL
+                for (int k = 0; k < rows; k++)
+                    factor[k] = held(splat(row[k][at]));
+                UNROLL
+                for (int p = 0; p < pixels; p++) {
+                    value[p] = held(load(from + p / columns * s->x_row + p % columns * x_step));
+                    UNROLL
+                    for (int k = 0; k < rows; k++)
+                        sum[k][p] += factor[k] * value[p];
+                }
             }
         }
         x += x_plane;
