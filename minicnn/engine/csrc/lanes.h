@@ -101,9 +101,26 @@ INLINE vec load_some(const float *p, ptrdiff_t count)
 {
     return (vec)_mm256_maskload_ps(p, first_lanes(count));
 }
+/* Not by a masked store, which takes some processors of AMD as long as twenty others. */
 INLINE void store_some(float *p, vec v, ptrdiff_t count)
 {
-    _mm256_maskstore_ps(p, first_lanes(count), (__m256)v);
+    if (count >= LANES) {
+        *(loose_vec *)p = v;
+        return;
+    }
+    __m128 part = _mm256_castps256_ps128((__m256)v);
+    if (count & 4) {
+        _mm_storeu_ps(p, part);
+        part = _mm256_extractf128_ps((__m256)v, 1);
+        p += 4;
+    }
+    if (count & 2) {
+        _mm_storel_pi((__m64 *)p, part);
+        part = _mm_movehl_ps(part, part);
+        p += 2;
+    }
+    if (count & 1)
+        _mm_store_ss(p, part);
 }
 #else
 INLINE vec load_some(const float *p, ptrdiff_t count)

@@ -139,11 +139,13 @@ static void outer_block(
     }
 }
 
-/* One of the equal parts of the inputs, none above `most`. */
+/* One of the equal parts of the inputs, none above `most`: whole tiles where there are two sizes of
+ * them, of which the narrower one wastes half of its loads. */
 static range part_of_inputs(const op *o, ptrdiff_t most, ptrdiff_t part)
 {
-    const range v = equal_part(whole_parts(o->inputs, LANES), most / LANES, part);
-    return (range){v.first * LANES, smaller(v.end * LANES, o->inputs)};
+    enum { UNIT = LANES == 16 ? LANES : OUTER_VECTORS * LANES };
+    const range v = equal_part(whole_parts(o->inputs, UNIT), most / UNIT, part);
+    return (range){v.first * UNIT, smaller(v.end * UNIT, o->inputs)};
 }
 
 /* The inputs of an item. Few inputs are two items, so that each half stays with the thread that has
@@ -197,7 +199,7 @@ void NAMED(rows_backward_weight)(const op *o, const run *r, ptrdiff_t item)
 void NAMED(rows_backward_weight_by_outputs)(const op *o, const run *r, ptrdiff_t item)
 {
     const range outputs = outputs_of(o, r, item);
-    const ptrdiff_t parts = whole_parts(whole_parts(o->inputs, LANES), ROWS_INPUTS / LANES);
+    const ptrdiff_t parts = whole_parts(o->inputs, ROWS_INPUTS);
     for (ptrdiff_t part = 0; part < parts; part++)
         weight_block(o, r, outputs, part_of_inputs(o, ROWS_INPUTS, part));
     if (item == 0 && o->dbias)
