@@ -147,7 +147,8 @@ INLINE void add_weight_gradients(
     const op *o, const gradient_order *g, const channel_products *s, const float *dy,
     const float *x, float *dweight, int add)
 {
-    for (ptrdiff_t k = 0; k < g->vectors; k += MOST_VECTORS) {
+    for (ptrdiff_t k = 0, vectors; k < g->vectors; k += vectors) {
+        vectors = next_part(g->vectors - k, MOST_VECTORS);
         for (ptrdiff_t plane = 0; plane < g->planes; plane++) {
             const ptrdiff_t run = o->planar ? g->run : smaller(LANES, o->inputs - plane * LANES);
             if (k == 0)
@@ -155,8 +156,7 @@ INLINE void add_weight_gradients(
                             s->height * o->stride_h);
             NAMED(channel_gradient_block)(
                 s, dy + k * s->dy_plane, x + plane * o->x.plane, o->weight_taps, g->starts, run,
-                smaller(MOST_VECTORS, g->vectors - k),
-                dweight + plane * g->starts * g->run * s->out_step + k * LANES, add);
+                vectors, dweight + plane * g->starts * g->run * s->out_step + k * LANES, add);
         }
     }
 }

@@ -1,5 +1,6 @@
 /* Every size of tile as a function of its own, and the choice among them. */
 #include "channel_tiles.h"
+#include "kernels.h"
 
 typedef void channel_sum_function(
     const channel_sum *, const float *, const float *, const float *, float *, const float *, int);
@@ -119,8 +120,8 @@ void NAMED(channel_sum_block)(
 #else
 #define CHANNEL_GRADIENTS(M) \
     RUN_6(M, 1, 1) RUN_6(M, 1, 2) RUN_4(M, 1, 3) \
-    RUN_6(M, 2, 1) M(2, 1, 2) M(2, 2, 2) M(2, 3, 2) \
-    RUN_4(M, 3, 1) RUN_2(M, 3, 2)
+    RUN_6(M, 2, 1) M(2, 1, 2) M(2, 2, 2) M(2, 3, 2) RUN_2(M, 2, 3) \
+    RUN_4(M, 3, 1) RUN_2(M, 3, 2) M(3, 1, 3)
 #endif
 
 CHANNEL_GRADIENTS(CHANNEL_GRADIENT)
@@ -128,6 +129,23 @@ CHANNEL_GRADIENTS(CHANNEL_GRADIENT)
 static channel_gradient_function *const
     gradient_functions[MOST_STARTS + 1][MOST_RUN + 1][MOST_VECTORS + 1] = {
         CHANNEL_GRADIENTS(CHANNEL_GRADIENT_ENTRY)};
+
+/* How many of `left` values go into one tile, beside so many vectors. */
+static int values_of_tile(ptrdiff_t left, ptrdiff_t vectors)
+{
+#if LANES == 16
+    (void)vectors;
+    return next_part(left, MOST_RUN);
+#else
+    /* With as many starts as there is a function for, 12 sums out of at most 8 loads wherever the run
+     * allows that, or else at least the 8 sums that hide how long a product takes. */
+    static const int best[MOST_VECTORS + 1][9] = {
+        [1] = {0, 1, 2, 3, 4, 5, 6, 4, 4}, [2] = {0, 1, 2, 3, 2, 5, 6, 2, 2},
+        [3] = {0, 1, 2, 3, 4, 3, 3, 4, 4},
+    };
+    return best[(int)smaller(vectors, MOST_VECTORS)][(int)smaller(left, 8)];
+#endif
+}
 
 /* How many of `left` starts go into one tile: as many as there is a function for. */
 static int starts_of_tile(ptrdiff_t left, int run, int vectors)
@@ -144,7 +162,7 @@ void NAMED(channel_gradient_block)(
     ptrdiff_t starts, ptrdiff_t run, ptrdiff_t vectors, float *out, int add)
 {
     for (ptrdiff_t j = 0; j < run;) {
-        const int values = next_part(run - j, MOST_RUN);
+        const int values = values_of_tile(run - j, vectors);
         const int most = MOST_GRADIENTS / values < MOST_VECTORS ? MOST_GRADIENTS / values
             : MOST_VECTORS;
         for (ptrdiff_t k = 0; k < vectors;) {
