@@ -311,7 +311,7 @@ cdef class Plan:
     def stage_times(self, training=True):
         """[(calls, microseconds)] of the last training step or prediction, which was `timed`."""
         cdef Stages stages = self.step_stages if training else self.forward_stages
-        if stages.spent is None:
+        if stages is None or stages.spent is None:
             raise RuntimeError("nothing was timed: set `timed` and make a step, or a prediction")
         return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
 

@@ -194,13 +194,51 @@ INLINE int first_lane(ivec mask)
 /* 0 where gate <= 0, else v: ReLU and its derivative, written so that NaN is passed on. */
 INLINE vec gated(vec v, vec gate) { return (vec)((ivec)v & ~(ivec)(gate <= splat(0.0f))); }
 
+/* transpose: v[i][j] <-> v[j][i].
+ * lane_sums: lane i of the result is the sum of the lanes of v[i], as a binary tree of fixed shape;
+ * overwrites v. */
+#if LANES == 8
+/* AVX2 shuffles within the halves of vectors, so halves are exchanged last, and only once. */
+INLINE void transpose(vec v[LANES])
+{
+    __m256 pairs[LANES];
+    UNROLL
+    for (int i = 0; i < LANES; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps((__m256)v[i], (__m256)v[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps((__m256)v[i], (__m256)v[i + 1]);
+    }
+    UNROLL
+    for (int i = 0; i < LANES / 2; i++) {       /* column i of rows 0-3 and of rows 4-7 */
+        const int first = i / 2, upper = i % 2;
+        const __m256d a = (__m256d)pairs[first], b = (__m256d)pairs[first + 2];
+        const __m256d c = (__m256d)pairs[first + 4], d = (__m256d)pairs[first + 6];
+        const __m256 above = (__m256)(upper ? _mm256_unpackhi_pd(a, b) : _mm256_unpacklo_pd(a, b));
+        const __m256 below = (__m256)(upper ? _mm256_unpackhi_pd(c, d) : _mm256_unpacklo_pd(c, d));
+        v[i] = (vec)_mm256_permute2f128_ps(above, below, 0x20);
+        v[i + 4] = (vec)_mm256_permute2f128_ps(above, below, 0x31);
+    }
+}
+
+INLINE vec lane_sums(vec v[LANES])
+{
+    __m256 four[2];                             /* sums over each half, of four vectors */
+    UNROLL
+    for (int i = 0; i < LANES; i += 2)
+        v[i] = (vec)_mm256_unpacklo_ps((__m256)v[i], (__m256)v[i + 1])
+            + (vec)_mm256_unpackhi_ps((__m256)v[i], (__m256)v[i + 1]);
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const __m256d a = (__m256d)v[4 * i], b = (__m256d)v[4 * i + 2];
+        four[i] = (__m256)_mm256_unpacklo_pd(a, b) + (__m256)_mm256_unpackhi_pd(a, b);
+    }
+    return (vec)_mm256_permute2f128_ps(four[0], four[1], 0x20)
+        + (vec)_mm256_permute2f128_ps(four[0], four[1], 0x31);
+}
+#else
 #if LANES == 16
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 #define HIGH(a, b) \
     __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#elif LANES == 8
-#define LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #else
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
 #define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
@@ -219,18 +257,38 @@ INLINE void shuffle_round(vec v[LANES])
         v[i] = w[i];
 }
 
-/* v[i][j] <-> v[j][i]. Each round is a perfect shuffle, which rotates the bits of the address
- * (i, j) by one; log2(LANES) rounds exchange i and j. Here and below they are written out, since a
- * loop of them would keep v in memory. */
+/* Each round is a perfect shuffle, which rotates the bits of the address (i, j) by one; log2(LANES)
+ * rounds exchange i and j. Here and below they are written out, since a loop of them would keep v in
+ * memory. */
 INLINE void transpose(vec v[LANES])
 {
     shuffle_round(v);
     shuffle_round(v);
-    if (LANES > 4)
+    if (LANES > 4) {
         shuffle_round(v);
-    if (LANES > 8)
         shuffle_round(v);
+    }
 }
+
+/* v[i] becomes the sums of v[i] and of v[i + half], half as many lanes for each. */
+INLINE void sum_round(vec *v, const int half)
+{
+    UNROLL
+    for (int i = 0; i < half; i++)
+        v[i] = LOW(v[i], v[i + half]) + HIGH(v[i], v[i + half]);
+}
+
+INLINE vec lane_sums(vec v[LANES])
+{
+    if (LANES > 4) {
+        sum_round(v, 8);
+        sum_round(v, 4);
+    }
+    sum_round(v, 2);
+    sum_round(v, 1);
+    return v[0];
+}
+#endif
 
 /* Up to LANES rows of up to LANES values, `row` apart, as columns: lane l of v[i] is value i of row l.
  * By itself, since a loop around it would keep the addresses of all rows in memory. */
@@ -245,27 +303,6 @@ static __attribute__((noinline)) void load_columns(
     UNROLL
     for (int i = 0; i < LANES; i++)
         v[i] = block[i];
-}
-
-/* v[i] becomes the sums of v[i] and of v[i + half], half as many lanes for each. */
-INLINE void sum_round(vec *v, const int half)
-{
-    UNROLL
-    for (int i = 0; i < half; i++)
-        v[i] = LOW(v[i], v[i + half]) + HIGH(v[i], v[i + half]);
-}
-
-/* Lane i of the result is the sum of the lanes of v[i], as a binary tree of fixed shape.
- * Overwrites v. */
-INLINE vec lane_sums(vec v[LANES])
-{
-    if (LANES > 8)
-        sum_round(v, 8);
-    if (LANES > 4)
-        sum_round(v, 4);
-    sum_round(v, 2);
-    sum_round(v, 1);
-    return v[0];
 }
 
 /* Adds `count` vectors to four sums, of which no one waits for the one before it. */
