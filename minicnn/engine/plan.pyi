@@ -12,6 +12,7 @@ SCRATCH: dict[str, int]
 CONV_OUTPUTS: int
 SAMPLE_SHARES: int
 TIGHT: dict[str, int]
+WINDOWS: int
 ISAS: tuple[str, ...]
 WINOGRAD: dict[str, int]
 

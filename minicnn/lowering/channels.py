@@ -8,7 +8,7 @@ import math
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, OUTPUT, Border, Map, Memory, Operation, Taps
-from ..engine.plan import BLOCKS, SCRATCH, TIGHT
+from ..engine.plan import BLOCKS, SCRATCH, TIGHT, WINDOWS
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution, first_learner, windows_side_by_side
 
@@ -166,19 +166,30 @@ def fill_joined(node: Node) -> None:
     assert pool is not None
     rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
     op.scratch = max(op.scratch, rows * LANES)
-    op.tight = suits_tight(node)
+    if op.planar and op.dy is not None:  # for winner_rows.c
+        windows = 2 * max(WINDOWS, pool.y.shape[2])
+        sums = LANES * op.inputs * len(op.weight_taps)
+        op.scratch = max(op.scratch, (windows + sums) * LANES)
+    op.tight = op.dx is not None and not op.planar and suits_tight(node, pool)
     if op.tight:
         fill_tight(node)
 
 
-def suits_tight(node: Node) -> bool:
+def suits_tight(node: Node, pool: Node) -> bool:
     """Whether the backward pass should work on maps of x and dx without idle lanes."""
-    op, sizes = node.op, convolution(node)
-    few = op.inputs <= FEW_CHANNELS and op.dx is not None and not op.planar and not op.over_batch
-    if LANES < 8 or not few or op.pool != (2, 2) or (*sizes.stride, *sizes.dilation) != (1, 1, 1, 1):
+    sizes, inputs = convolution(node), node.x.shape[0]
+    if LANES < 8 or inputs > FEW_CHANNELS or over_batch(node):
         return False
-    reach = (sizes.kernel[1] + 1) * op.inputs
+    if pool.layer.windows()[:2] != (2, 2) or (*sizes.stride, *sizes.dilation) != (1, 1, 1, 1):
+        return False
+    reach = (sizes.kernel[1] + 1) * inputs
     return sizes.kernel[1] > 1 and sizes.kernel[0] <= TIGHT["rows"] and reach <= TIGHT["floats"]
+
+
+def over_batch(node: Node) -> bool:
+    """Whether the gradients of the weights are more than what they are made of."""
+    weights = node.x.shape[0] * node.y.shape[0] * math.prod(convolution(node).kernel)
+    return weights > math.prod(node.x.shape) + math.prod(node.y.shape)
 
 
 def fill_tight(node: Node) -> None:
@@ -225,8 +236,7 @@ def fill_conv(node: Node) -> None:
             op.scratch = node.x.shape[2] * LANES
         most = sum(len(set.x) for set in op.input_taps)
         op.packed_back = planes(op.inputs) * op.outputs * most * LANES
-        pixels = math.prod(node.x.shape) + math.prod(node.y.shape)
-        op.over_batch = not op.planar and op.inputs * op.outputs * taps > pixels
+        op.over_batch = not op.planar and over_batch(node)
         if op.over_batch:
             vectors = BLOCKS["channel_conv_backward_weight_of_all"]
             op.scratch = max(op.scratch, (taps * LANES + 1) * LANES * vectors)

@@ -9,13 +9,14 @@ different orders.
 import math
 
 from ..engine import LANES
-from .channels import planes, suits, suits_winograd
-from .nodes import Node, convolution
+from .channels import planes, suits, suits_tight, suits_winograd
+from .nodes import Node, convolution, windows_side_by_side
 
 ACROSS: str | None = None  # one of the two for every plan, instead of the better one
 CACHE = 2**18  # floats of a slot's largest map that leave the second-level cache to others
 CROWDED = 2.0  # what a map beyond that costs, as a factor
 FEWER = 0.5  # what is left of a convolution's cost with the Winograd kernels
+WINNERS = 0.5 if LANES == 8 else 1.0  # and of its gradients' cost by windows' winners alone
 ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
 
 
@@ -31,11 +32,13 @@ def best_lanes(nodes: list[Node], batch: int, training: bool) -> str:
         return "channels"
     slots = -(-batch // LANES)
     firsts = [node is nodes[0] for node in nodes]
+    afters = [*nodes[1:], None]
     samples = slots * sum(map(samples_cost, nodes, firsts)) * (ALONE if slots == 1 else 1.0)
     largest = max(math.prod(node.y.shape) * LANES for node in nodes)
     if largest > CACHE:
         samples *= CROWDED
-    return "channels" if batch * sum(map(channels_cost, nodes, firsts)) <= samples else "samples"
+    channels = batch * sum(map(channels_cost, nodes, firsts, afters))
+    return "channels" if channels <= samples else "samples"
 
 
 def samples_cost(node: Node, first: bool) -> float:
@@ -47,14 +50,24 @@ def samples_cost(node: Node, first: bool) -> float:
     return 4.0 * math.prod(node.x.shape)
 
 
-def channels_cost(node: Node, first: bool) -> float:
-    """Vector operations of a sample, forward and backward."""
+def has_winners(node: Node, after: Node) -> bool:
+    """Whether a convolution's gradients come from the winners of the windows behind it."""
+    pooled = after.kind == "max_pool" and windows_side_by_side(after)
+    return pooled and suits_tight(node, after)
+
+
+def channels_cost(node: Node, first: bool, after: Node | None) -> float:
+    """Vector operations of a sample, forward and backward; `after`: who reads what it makes."""
     inputs, outputs = node.x.shape[0], node.y.shape[0]
     if node.kind == "conv":
         area = math.prod(node.y.shape[1:]) * math.prod(convolution(node).kernel)
-        dx = 0 if first else planes(inputs) * outputs
-        cost = float(area * (2 * inputs * planes(outputs) + dx))
-        return cost * FEWER if suits_winograd(node, training=True) else cost
+        forward = float(area * inputs * planes(outputs))
+        gradients = forward if first else forward + area * planes(inputs) * outputs
+        if suits_winograd(node, training=True):
+            return (forward + gradients) * FEWER
+        if not first and after is not None and has_winners(node, after):
+            gradients *= WINNERS
+        return forward + gradients
     if node.kind == "linear":
         return (2.0 if first else 3.0) * planes(math.prod(node.x_shape)) * outputs
     return 4.0 * planes(inputs) * math.prod(node.x.shape[1:])

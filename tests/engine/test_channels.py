@@ -181,6 +181,24 @@ def test_other_convolutions_under_a_pool_keep_their_lanes(change):
     assert not any(o.tight for o in operations)
 
 
+@pytest.mark.parametrize("relu", (True, False))
+@pytest.mark.parametrize(("channels", "outputs", "kernel", "stride", "padding", "size"), [
+    (1, 6, 5, 1, 2, (28, 28)), (1, 17, 7, 1, 0, (15, 21)), (2, 3, (9, 8), 1, 4, (11, 10)),
+    (3, 4, 5, (2, 1), 1, (19, 12)), (1, 9, (6, 3), (1, 3), 0, (12, 40)), (1, 2, 5, 1, 2, (6, 540)),
+    (2, 5, (1, 8), 1, 0, (2, 9)),
+])  # fmt: skip
+def test_gradients_of_a_first_convolution_under_a_pool_are_right(
+    channels, outputs, kernel, stride, padding, size, relu
+):
+    """`winner_rows.c`: tall kernels in parts, several vectors of outputs, blocks of windows."""
+    layers = [
+        mc.Conv2d(channels, outputs, kernel, stride, padding), mc.ReLU(), mc.MaxPool2d(2),
+        mc.Linear(None, 3),
+    ]  # fmt: skip
+    kept = [layer for layer in layers if relu or not isinstance(layer, mc.ReLU)]
+    check(mc.Sequential(*kept, seed=3), (channels, *size), batch=5)
+
+
 @pytest.mark.parametrize("outputs", (1, 2, 3, 4, 7, 8, 9))
 @pytest.mark.parametrize(("kernel", "padding", "dilation"), [
     (5, 2, 1), (3, 1, 1), (1, 0, 1), ((1, 3), 0, (2, 1)), ((3, 1), 1, (1, 2)), (3, 0, 2),

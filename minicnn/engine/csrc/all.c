@@ -21,6 +21,7 @@
 #include "tight_winners.c"
 #include "tiles.c"
 #include "update.c"
+#include "winner_rows.c"
 #include "winograd.c"
 #include "winograd_products.c"
 #include "winograd_tiles.c"

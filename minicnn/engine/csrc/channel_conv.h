@@ -179,6 +179,12 @@ int NAMED(winners_suit)(const op *o);
 void NAMED(add_winners)(
     const op *o, const gradient_order *g, const float *x, const float *dy, const float *y,
     const uint8_t *winner, float *scratch, float *dweight, float *dbias, int add);
+#elif LANES == 8
+/* See winner_rows.c: whether it can do this operation, and better; the gradients of a slot. */
+int NAMED(winner_rows_suit)(const op *o);
+void NAMED(add_winner_rows)(
+    const op *o, const run *r, ptrdiff_t slot, const gradient_order *g, float *dweight, float *dbias,
+    int add);
 #endif
 
 #endif

@@ -57,6 +57,12 @@ void NAMED(channel_conv_pool_backward_weight)(const op *o, const run *r, ptrdiff
     float *rows = r->scratch, *dweight = gradients_at(o, r, slot);
     float *dbias = dweight + g.planes * g.starts * g.run * g.vectors * LANES;
     const int first = slot == first_slot(r, item_of(r, slot));
+#if LANES == 8
+    if (NAMED(winner_rows_suit)(o)) {
+        NAMED(add_winner_rows)(o, r, slot, &g, dweight, dbias, !first);
+        return;
+    }
+#endif
     channel_products s = gradient_products(o, &g, plane, pixels * LANES);
     s.height = o->pool_h;
     s.width = pixels;
