@@ -82,32 +82,33 @@ INLINE void store_left(float *p, ptrdiff_t count, vec v)
         store_some(p, v, count);
 }
 
-/* Whether the first of the largest logits is the label's; a NaN counts as the largest. A label
- * that stands for no class is never right. */
-INLINE int is_right(const float *z, ptrdiff_t classes, vec largest, int64_t label)
+/* Vectors of a row that stay in registers; longer rows go through memory. */
+enum { HELD = 2 };
+
+/* Vector i of a row, which is held, or else lies at `from`. */
+INLINE vec vector_of(
+    const vec row[HELD], const float *from, ptrdiff_t classes, ptrdiff_t i, float rest,
+    const int held)
 {
-    ptrdiff_t first = -1;
-    for (ptrdiff_t k = 0; k < classes; k += LANES) {
-        const vec v = load_padded(z + k, classes - k, -INFINITY);
-        const int nan = first_lane(v != v), top = first_lane(v == largest);
-        if (nan < LANES)
-            return k + nan == label;
-        if (first < 0 && top < LANES)
-            first = k + top;
-    }
-    return first == label;
+    return held ? row[i] : load_padded(from + i * LANES, classes - i * LANES, rest);
 }
 
-/* e of one row, and the sum of its values. */
-INLINE double exponentials(const float *z, ptrdiff_t classes, vec largest, float *e)
+/* Whether the first of the largest logits is the label's; a NaN counts as the largest. A label
+ * that stands for no class is never right. */
+INLINE int is_right(
+    const vec row[HELD], const float *z, ptrdiff_t classes, vec largest, int64_t label,
+    const int held)
 {
-    dvec sum = ALL(0);
-    for (ptrdiff_t k = 0; k < classes; k += LANES) {
-        const vec part = exponential(load_padded(z + k, classes - k, -INFINITY) - largest);
-        store_left(e + k, classes - k, part);
-        sum += __builtin_convertvector(part, dvec);
+    ptrdiff_t first = -1;
+    for (ptrdiff_t i = 0; i < (held ? held : vectors_for(classes)); i++) {
+        const vec v = vector_of(row, z, classes, i, -INFINITY, held);
+        const int nan = first_lane(v != v), top = first_lane(v == largest);
+        if (nan < LANES)
+            return i * LANES + nan == label;
+        if (first < 0 && top < LANES)
+            first = i * LANES + top;
     }
-    return sum_of_lanes(sum)[0];
+    return first == label;
 }
 
 /* sum_k w[k] (z[k] - largest) */
@@ -119,19 +120,22 @@ static double weighted_gaps(const training *t, const float *z, double largest)
     return sum;
 }
 
-/* One row; dz may be z. `narrow`: all classes are in one vector. */
+/* One row; dz may be z. Its vectors are `held` in registers, or too many for that (0). */
 INLINE void loss_of_row(
-    const training *t, const float *z, ptrdiff_t n, float *dz, const int narrow)
+    const training *t, const float *z, ptrdiff_t n, float *dz, const int held)
 {
-    const ptrdiff_t classes = t->classes;
+    const ptrdiff_t classes = t->classes, vectors = held ? held : vectors_for(classes);
     const int64_t y = t->labels[n];
     /* 1. The largest logit, so that no exponential overflows, and what needs z. */
-    const vec first = load_padded(z, classes, -INFINITY);
-    vec v = maximum(first, splat(-INFINITY));
-    for (ptrdiff_t k = LANES; !narrow && k < classes; k += LANES)
-        v = maximum(load_padded(z + k, classes - k, -INFINITY), v);
+    vec row[HELD] = {{0}}, v = splat(-INFINITY);
+    for (ptrdiff_t i = 0; i < vectors; i++) {
+        const vec logits = load_padded(z + i * LANES, classes - i * LANES, -INFINITY);
+        if (held)
+            row[i] = logits;
+        v = maximum(logits, v);
+    }
     const vec largest = largest_lane(v);
-    t->right[n] = is_right(z, narrow ? smaller(classes, LANES) : classes, largest, y);
+    t->right[n] = is_right(row, z, classes, largest, y, held);
     if (y == t->ignore_index) {
         t->sums[n] = 1.0;
         t->of_log[n] = t->rest[n] = 0.0;
@@ -141,17 +145,19 @@ INLINE void loss_of_row(
     const double even = t->smoothing / classes, gap = (double)z[y] - largest[0];
     const double gaps = even != 0.0 ? weighted_gaps(t, z, largest[0]) : 0.0;
     /* 2. The exponentials, in dz where they are many, and their sum. */
-    vec e = splat(0.0f);
-    float each[LANES] __attribute__((aligned(64)));
-    double sum;
-    if (narrow) {
-        e = exponential(first - largest);
-        store(each, e);
-        sum = sum_of_lanes(__builtin_convertvector(e, dvec))[0];
-    } else {
-        sum = exponentials(z, classes, largest, dz);
+    vec e[HELD] = {{0}};
+    float each[HELD * LANES] __attribute__((aligned(64)));
+    dvec sums = ALL(0);
+    for (ptrdiff_t i = 0; i < vectors; i++) {
+        const vec logits = vector_of(row, z, classes, i, -INFINITY, held);
+        const vec part = exponential(logits - largest);
+        if (held)
+            store(each + i * LANES, e[i] = part);
+        else
+            store_left(dz + i * LANES, classes - i * LANES, part);
+        sums += __builtin_convertvector(part, dvec);
     }
-    const double e_of_label = (narrow ? each : dz)[y];
+    const double sum = sum_of_lanes(sums)[0], e_of_label = (held ? each : dz)[y];
     /* 3. The loss, from z, since p may be 0. The log would vanish beside a logit of 1e20. */
     const double hard = (1.0 - t->smoothing) * (t->class_weight ? t->class_weight[y] : 1.0);
     t->sums[n] = sum;
@@ -164,13 +170,14 @@ INLINE void loss_of_row(
     const double share = even / t->weight_sum;
     const double at_label = e_of_label * slope - hard / t->weight_sum
         - share * (t->class_weight ? t->class_weight[y] : 1.0);
-    for (ptrdiff_t k = 0; k < (narrow ? 1 : classes); k += LANES) {
-        vec gradient = (narrow ? e : load_padded(dz + k, classes - k, 0.0f)) * splat(slope);
+    for (ptrdiff_t i = 0; i < vectors; i++) {
+        const ptrdiff_t k = i * LANES, left = classes - k;
+        vec gradient = vector_of(e, dz, classes, i, 0.0f, held) * splat(slope);
         if (even != 0.0)
             gradient -= splat(share) * (t->class_weight
-                ? load_padded(t->class_weight + k, classes - k, 0.0f) : splat(1.0f));
+                ? load_padded(t->class_weight + k, left, 0.0f) : splat(1.0f));
         const ivec here = lane_numbers() + (int32_t)k == (int32_t)y;
-        store_left(dz + k, classes - k, choose(here, splat(at_label), gradient));
+        store_left(dz + k, left, choose(here, splat(at_label), gradient));
     }
 }
 
@@ -178,6 +185,8 @@ static void loss_row(const training *t, const float *z, ptrdiff_t n, float *dz)
 {
     if (t->classes <= LANES)
         loss_of_row(t, z, n, dz, 1);
+    else if (t->classes <= 2 * LANES)
+        loss_of_row(t, z, n, dz, 2);
     else
         loss_of_row(t, z, n, dz, 0);
 }
