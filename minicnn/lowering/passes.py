@@ -15,6 +15,7 @@ from .lower import Lowered
 LARGEST = 2**32  # bytes of memory; what needs more runs layer by layer
 SMALL = 2**20  # multiply-adds of a pass that would be over before the other threads woke
 SMALL_IN_A_ROW = 2**18  # the same where they are still awake from the one before
+CHUNK = 64  # samples of a prediction that go through the net together, or more for many threads
 FEW = 2  # samples that a large net handles faster layer by layer: the engine computes all lanes
 LARGE = 2**21  # multiply-adds of one sample of such a net
 
@@ -68,7 +69,7 @@ class Passes:
 
     def chunk(self) -> int:
         """Samples that prediction takes at a time."""
-        return LANES * max(4, get_num_threads())
+        return max(CHUNK, LANES * get_num_threads())
 
     def is_worth_sharing(self, batch: int) -> bool:
         """Whether a pass takes longer than waking the other threads."""
