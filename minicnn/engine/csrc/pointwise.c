@@ -39,51 +39,88 @@ void NAMED(relu_backward)(const op *o, const run *r, ptrdiff_t slot)
 
 /* --- Dropout: the choices of kernels/dropout.pyx, bit for bit ------------------------------------ */
 
-typedef uint64_t products __attribute__((vector_size(8 * LANES)));
+/* Both halves of the 64 bits of a * factor in each lane. Where a compiler is left to itself with the
+ * constants of Philox, it makes dozens of shifts and additions out of them. */
+#if defined(__SSE2__)
+typedef uint64_t pairs_of_words __attribute__((vector_size(4 * LANES)));
 
-INLINE words low(products p) { return __builtin_convertvector(p, words); }
-INLINE words high(products p) { return __builtin_convertvector(p >> 32, words); }
-
-/* Philox4x32-10 (Salmon et al. 2011) of one counter in each lane, under one key. */
-static void philox(words counter[4], uint32_t key0, uint32_t key1)
+INLINE pairs_of_words multiply_even(words a, uint32_t factor)
 {
+#if LANES == 16
+    return (pairs_of_words)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi32((int)factor));
+#elif LANES == 8
+    return (pairs_of_words)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi32((int)factor));
+#else
+    return (pairs_of_words)_mm_mul_epu32((__m128i)a, _mm_set1_epi32((int)factor));
+#endif
+}
+
+INLINE void multiply(words a, uint32_t factor, words *low, words *high)
+{
+    const pairs_of_words even = multiply_even(a, factor);
+    const pairs_of_words odd = multiply_even((words)((pairs_of_words)a >> 32), factor);
+    *low = (words)((even & 0xFFFFFFFFu) | odd << 32);
+    *high = (words)(even >> 32 | (odd & ~(uint64_t)0xFFFFFFFFu));
+}
+#else
+INLINE void multiply(words a, uint32_t factor, words *low, words *high)
+{
+    typedef uint64_t products __attribute__((vector_size(8 * LANES)));
+    const products product = __builtin_convertvector(a, products) * factor;
+    *low = __builtin_convertvector(product, words);
+    *high = __builtin_convertvector(product >> 32, words);
+}
+#endif
+
+/* Philox4x32-10 (Salmon et al. 2011) of one counter in each lane, under the operation's key: the
+ * four words of group[l], which are the choices of four units. */
+static void draw(const op *o, words group, words word[4])
+{
+    const words zero = {0};
+    uint32_t key0 = (uint32_t)o->seed, key1 = (uint32_t)(o->seed >> 32);
+    word[0] = group;
+    word[1] = zero + o->stream;
+    word[2] = zero + (uint32_t)o->step;
+    word[3] = zero + (uint32_t)(o->step >> 32);
     for (int i = 0; i < 10; i++) {
-        const products p0 = __builtin_convertvector(counter[0], products) * 0xD2511F53u;
-        const products p1 = __builtin_convertvector(counter[2], products) * 0xCD9E8D57u;
-        counter[0] = high(p1) ^ counter[1] ^ key0;
-        counter[1] = low(p1);
-        counter[2] = high(p0) ^ counter[3] ^ key1;
-        counter[3] = low(p0);
+        words low0, high0, low1, high1;
+        multiply(word[0], 0xD2511F53u, &low0, &high0);
+        multiply(word[2], 0xCD9E8D57u, &low1, &high1);
+        word[0] = high1 ^ word[1] ^ key0;
+        word[1] = low1;
+        word[2] = high0 ^ word[3] ^ key1;
+        word[3] = low0;
         key0 += 0x9E3779B9u;
         key1 += 0xBB67AE85u;
     }
+}
+
+/* What a word must reach for its unit to stay: word / 2^32 >= p, as integers. */
+static uint64_t threshold_of(const op *o)
+{
+    const double limit = o->p * 4294967296.0;
+    const uint64_t threshold = (uint64_t)limit;
+    return threshold + ((double)threshold < limit);
 }
 
 /* mask[e][l] = 1 where unit e of the slot's sample l stays. Sample n has the units n * units + e
  * of the batch; four of them share one counter. */
 static void draw_mask(const op *o, ptrdiff_t slot, ptrdiff_t units, uint8_t *mask)
 {
-    const double limit = o->p * 4294967296.0;
-    uint64_t threshold = (uint64_t)limit;
-    threshold += (double)threshold < limit;             /* word >= p, as integers */
-    const words zero = {0};
-    words counter[4];
+    const uint64_t threshold = threshold_of(o);
+    words drawn[4];
     for (ptrdiff_t e = 0; e < units; e++) {
-        uint32_t group[LANES], phase[LANES];
+        uint32_t phase[LANES];
+        words group;
         for (int l = 0; l < LANES; l++) {
             const uint64_t unit = (uint64_t)(slot * LANES + l) * units + e;
             group[l] = (uint32_t)(unit / 4);
             phase[l] = unit % 4;
         }
-        if (e % 4 == 0 || units % 4) {
-            memcpy(&counter[0], group, sizeof group);
-            counter[1] = zero + o->stream;
-            counter[2] = zero + (uint32_t)o->step;
-            counter[3] = zero + (uint32_t)(o->step >> 32);
-            philox(counter, (uint32_t)o->seed, (uint32_t)(o->seed >> 32));
-        }
+        if (e % 4 == 0 || units % 4)
+            draw(o, group, drawn);
         uint32_t word[4][LANES];
-        memcpy(word, counter, sizeof word);
+        memcpy(word, drawn, sizeof word);
         for (int l = 0; l < LANES; l++)
             mask[e * LANES + l] = word[phase[l]][l] >= threshold;
     }
@@ -126,41 +163,45 @@ void NAMED(dropout_backward)(const op *o, const run *r, ptrdiff_t slot)
 
 /* --- Dropout with channels in the lanes --------------------------------------------------------- */
 
-/* Units first … first + LANES - 1 of a sample: 1 where a unit stays. */
-static bvec draw_units(const op *o, uint64_t first, uint64_t threshold)
+enum { DRAWN = 4 * LANES };                 /* units whose choices are drawn together */
+
+/* stays[i] = 1 where unit 4 * group + i of the batch stays. */
+static void draw_units(const op *o, uint64_t group, uint64_t threshold, uint8_t stays[DRAWN])
 {
-    const words zero = {0};
-    words counter[4] = {zero, zero + o->stream, zero + (uint32_t)o->step,
-                        zero + (uint32_t)(o->step >> 32)};
-    uint32_t group[LANES];
-    for (int l = 0; l < LANES; l++)
-        group[l] = (uint32_t)((first + l) / 4);
-    memcpy(&counter[0], group, sizeof group);
-    philox(counter, (uint32_t)o->seed, (uint32_t)(o->seed >> 32));
-    uint32_t word[4][LANES];
-    bvec stays;
-    memcpy(word, counter, sizeof word);
-    for (int l = 0; l < LANES; l++)
-        stays[l] = word[(first + l) % 4][l] >= threshold;
-    return stays;
+    const words groups = (words)lane_numbers() + (uint32_t)group;
+    words word[4];
+    draw(o, groups, word);
+    for (int i = 0; i < 4; i++) {
+        uint8_t to[LANES];
+        store_bytes(to, (ivec)(word[i] >= (uint32_t)threshold) & 1);
+        for (int l = 0; l < LANES; l++)
+            stays[4 * l + i] = to[l];
+    }
+    if (threshold >> 32)
+        memset(stays, 0, DRAWN);
 }
 
 /* A mask of the sample's units, [plane][pixel][LANES]; unit e is in the order of (C, H, W). */
 static void draw_planes(const op *o, ptrdiff_t slot, ptrdiff_t area, uint8_t *mask)
 {
-    const double limit = o->p * 4294967296.0;
-    uint64_t threshold = (uint64_t)limit;
-    threshold += (double)threshold < limit;             /* word >= p, as integers */
-    const ptrdiff_t units = o->outputs * area;
-    for (ptrdiff_t e = 0; e < units; e += LANES) {
-        const bvec stays = draw_units(o, (uint64_t)slot * units + e, threshold);
+    const uint64_t threshold = threshold_of(o), units = (uint64_t)(o->outputs * area);
+    const uint64_t first = (uint64_t)slot * units, end = first + units;
+    uint8_t stays[DRAWN];
+    ptrdiff_t c = 0, p = 0;
+    for (uint64_t group = first / 4; 4 * group < end; group += LANES) {
+        const uint64_t begin = 4 * group > first ? 4 * group : first;
+        const uint64_t after = 4 * group + DRAWN < end ? 4 * group + DRAWN : end;
+        draw_units(o, group, threshold, stays);
         if (area == 1) {
-            *(bvec *)(mask + e) = stays;
+            memcpy(mask + (begin - first), stays + (begin - 4 * group), after - begin);
             continue;
         }
-        for (ptrdiff_t l = 0; l < smaller(LANES, units - e); l++) {
-            const ptrdiff_t c = (e + l) / area, p = (e + l) % area;
-            mask[(c / LANES * area + p) * LANES + c % LANES] = stays[l];
+        for (uint64_t unit = begin; unit < after; unit++) {
+            mask[(c / LANES * area + p) * LANES + c % LANES] = stays[unit - 4 * group];
+            if (++p == area) {
+                p = 0;
+                c++;
+            }
         }
     }
 }
