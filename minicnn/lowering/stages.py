@@ -218,17 +218,20 @@ class ChannelStages(Stages):
 
     def prepare_backward(self) -> None:
         self.packed = False
+        linear = (i for i, node in enumerate(self.nodes) if node.kind == "linear")
+        self.maps_only = self.nodes[: next(linear, len(self.nodes))]
         self.slot("read_drow", self.end)
 
     def backward_of(self, node: Node) -> None:
         if node in self.pools_backward:
             return
+        # Once no Linear follows, so that a slot goes on from map to map without waiting for it.
+        if not self.packed and (node in self.maps_only or node.kind in ("batchnorm", "conv")):
+            self.packed = True
+            self.pack_backward(over=True)
         if node.kind == "batchnorm":
             self.slot("channel_batchnorm_gradient_sums", node.op)
             self.blocks("channel_batchnorm_gradient_combine", node.op, node.op.outputs, wait=True)
-        if node.kind in ("batchnorm", "conv") and not self.packed:
-            self.packed = True
-            self.pack_backward(over=True)
         if node.renewed:
             self.slot(*node.renewed)
         op = node.back or node.op

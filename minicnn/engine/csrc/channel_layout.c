@@ -107,11 +107,24 @@ void NAMED(flatten_forward)(const op *o, const run *r, ptrdiff_t item)
                       at_map(r, own.slot, &o->y));
 }
 
+enum { LONG_ROW = 2048 };                   /* floats; the hardware looks ahead in longer ones */
+
+/* Asks for the row of the next slot, of which another core may have written a part. */
+static void fetch_next_row(const op *o, const run *r, ptrdiff_t slot, ptrdiff_t floats)
+{
+    if (slot + 1 >= r->slots || floats > LONG_ROW)
+        return;
+    const float *row = at_map(r, slot + 1, &o->dy);
+    for (ptrdiff_t i = 0; i < floats; i += 16)
+        __builtin_prefetch(row + i);
+}
+
 /* The gradient back: the map o->dx from the row o->dy. */
 void NAMED(flatten_backward)(const op *o, const run *r, ptrdiff_t slot)
 {
     const map *dx = &o->dx;
     const ptrdiff_t area = dx->height * dx->width;
+    fetch_next_row(o, r, slot, o->inputs * area);
     for (ptrdiff_t c = 0; c < o->inputs; c += LANES) {
         float *to = at_map(r, slot, dx) + c / LANES * dx->plane;
         channels_to_lanes(at_map(r, slot, &o->dy) + c * area, smaller(LANES, o->inputs - c),
