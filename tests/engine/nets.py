@@ -140,8 +140,9 @@ def forward(layer, x):
     if isinstance(layer, mc.Dropout):
         if not layer.training:
             return x, lambda dy: (dy,)
-        mask, p = dropout_mask(layer, shape), layer.p
-        return x * mask / (1 - p), lambda dy: (dy * mask / (1 - p),)
+        mask = dropout_mask(layer, shape)  # of p = 1 nothing stays
+        factor = mask / (1 - layer.p) if layer.p < 1 else mask
+        return x * factor, lambda dy: (dy * factor,)
     if type(layer) in SMOOTH:
         onward, back = SMOOTH[type(layer)]
         return onward(x), lambda dy: (back(x, dy),)
