@@ -1,5 +1,6 @@
 """Fixtures for every test: where the data lies, and a thread count that is put back."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -27,6 +28,16 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data at {folder}; set MINICNN_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture
+def no_collector_callbacks():
+    """For signals at random moments: what they raise in a callback of the garbage collector, of
+    which hypothesis has one, is printed and lost."""
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks[:] = callbacks
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ def ring(number, frame):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+@pytest.mark.usefixtures("no_collector_callbacks")
 def test_inference_interrupted_at_any_moment_is_left_again():
     before = signal.signal(signal.SIGALRM, ring)
     try:

@@ -429,6 +429,7 @@ def at_boundary(steps):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_collector_callbacks")
 def test_fit_with_ctrl_c_at_random_moments_always_leaves_whole_steps():
     delays, reached = random.Random(0), set()
     for _ in range(25):

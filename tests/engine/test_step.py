@@ -536,6 +536,7 @@ def _interrupt_soon(delay):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_collector_callbacks")
 @pytest.mark.parametrize("threads", (1, 2))
 def test_ctrl_c_in_a_long_step_is_answered_soon_and_leaves_everything_as_before(threads):
     mc.set_num_threads(threads)
