@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ ROOT = Path(__file__).parent.parent
 PATHS = (Path(minicnn.__file__).parents[1], ROOT / "tests")
 os.environ["PYTHONPATH"] = os.pathsep.join(map(str, PATHS))
 os.environ["PYTHONSAFEPATH"] = "1"
+
+
+# A shell starts a job in the background with Ctrl-C ignored, and so would be the signals that
+# tests send to this process and to programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
