@@ -20,6 +20,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
+from setuptools.modified import newer_group
 
 HERE = Path(__file__).parent
 DEBUG = os.environ.get("MINICNN_DEBUG") == "1"
@@ -46,6 +47,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANI
 # The engine is written with vector types of GCC and Clang, so products and sums may be fused
 # where an instruction for it exists; what may be added to what is fixed by the source.
 ENGINE = "minicnn.engine.plan"
+CSRC = "minicnn/engine/csrc"
 ENGINE_FLAGS = ["-std=gnu11", "-ffp-contract=fast", "-Wno-psabi"]
 ENGINE_FLAGS += ["-DMINICNN_ROLLED"] if DEBUG or SANITIZE else []
 ISA_FLAGS = {
@@ -81,17 +83,23 @@ class BuildKernels(build_ext):
         super().build_extensions()
 
     def engine_objects(self) -> list[str]:
-        """csrc/all.c compiled for each instruction set, every time with other flags."""
+        """csrc/all.c compiled for each instruction set, every time with other flags.
+
+        Objects of an earlier build are kept if they are newer than every source and this file:
+        they take minutes, and `pip install` is often run again for another extra.
+        """
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         isas = ISA_FLAGS if x86 else {"generic": []}
+        variant = "sanitize-" if SANITIZE else "debug-" if DEBUG else ""
+        sources = [str(path) for path in (HERE / "setup.py", *HERE.glob(f"{CSRC}/*.[ch]"))]
 
         def compiled(isa: str) -> list[str]:
-            return self.compiler.compile(
-                ["minicnn/engine/csrc/all.c"],
-                output_dir=str(Path(self.build_temp, isa)),
-                depends=sorted(map(str, HERE.glob("minicnn/engine/csrc/*.[ch]"))),
-                extra_postargs=[*OPTIMISE, *SANITIZERS, *ENGINE_FLAGS, *isas[isa]],
-            )
+            folder = str(Path(self.build_temp, variant + isa))
+            objects = self.compiler.object_filenames([f"{CSRC}/all.c"], output_dir=folder)
+            if self.force or newer_group(sources, objects[0]):
+                flags = [*OPTIMISE, *SANITIZERS, *ENGINE_FLAGS, *isas[isa]]
+                self.compiler.compile([f"{CSRC}/all.c"], output_dir=folder, extra_postargs=flags)
+            return objects
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # The last one takes the longest, so it comes first.
@@ -130,12 +138,12 @@ def engine_extension() -> Extension:
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return Extension(
         ENGINE,
-        ["minicnn/engine/plan.pyx", *(f"minicnn/engine/csrc/{c}.c" for c in ("run", "team"))],
+        ["minicnn/engine/plan.pyx", *(f"{CSRC}/{c}.c" for c in ("run", "team"))],
         include_dirs=["minicnn/engine"],
         define_macros=[("MINICNN_X86", "1")] if x86 else [],
         depends=[
             "minicnn/engine/sizes.pxi",
-            *sorted(str(p.relative_to(HERE)) for p in HERE.glob("minicnn/engine/csrc/*.[ch]")),
+            *sorted(str(p.relative_to(HERE)) for p in HERE.glob(f"{CSRC}/*.[ch]")),
         ],
     )
 
