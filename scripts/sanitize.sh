@@ -38,4 +38,4 @@ LD_PRELOAD="$("$CC" -print-file-name=libasan.so) $("$CC" -print-file-name=libubs
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     PYTHONMALLOC=malloc \
-    "$python" -m pytest -q --capture=sys -p no:cacheprovider "${tests[@]}"
+    "$python" -m pytest -q -n auto --capture=sys -p no:cacheprovider "${tests[@]}"
