@@ -264,9 +264,16 @@ void NAMED(channel_conv_backward_weight)(const op *o, const run *r, ptrdiff_t sl
 INLINE void store_gradients(
     const op *o, vec from[LANES], ptrdiff_t outputs, float *to, ptrdiff_t count)
 {
+    const ptrdiff_t row = o->inputs * taps_of(o);
     transpose(from);
+    if (outputs == LANES && count == LANES) {
+        UNROLL
+        for (int i = 0; i < LANES; i++)
+            store_loose(to + i * row, from[i]);
+        return;
+    }
     for (ptrdiff_t i = 0; i < outputs; i++)
-        store_some(to + i * o->inputs * taps_of(o), from[i], count);
+        store_some(to + i * row, from[i], count);
 }
 
 /* Where there are more weights than pixels they are better off in one place: the gradients of one
@@ -297,9 +304,13 @@ void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdi
         weight_number w = {0, 0};
         for (ptrdiff_t first = 0; first < inputs * taps; first += LANES) {
             const ptrdiff_t count = smaller(LANES, inputs * taps - first);
-            vec block[LANES] = {{0}};
-            for (ptrdiff_t i = 0; i < count; i++, next_weight(&w, taps))
-                block[i] = load(sums + ((w.t * LANES + w.c) * vectors + v) * LANES);
+            vec block[LANES];
+            UNROLL
+            for (int i = 0; i < LANES; i++) {
+                block[i] = i < count ? load(sums + ((w.t * LANES + w.c) * vectors + v) * LANES)
+                                     : splat(0.0f);
+                next_weight(&w, taps);
+            }
             store_gradients(o, block, outputs, dweight + first, count);
         }
         if (plane == 0 && o->dbias)
