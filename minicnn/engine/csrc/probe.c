@@ -8,8 +8,10 @@
 /* `steps` times SUMS independent multiply-adds of a vector; returns how many operations those are. */
 double NAMED(fma_probe)(ptrdiff_t steps, float *sink)
 {
+    /* Read from memory, or the compiler knows that a sum of 1 stays 1, and leaves it out. */
+    volatile float given[] = {0.999f, 0.001f};
+    const vec factor = splat(given[0]), term = splat(given[1]);
     vec sum[SUMS];
-    const vec factor = splat(0.999f), term = splat(0.001f);
     UNROLL
     for (int i = 0; i < SUMS; i++)
         sum[i] = splat((float)i);
