@@ -1,20 +1,22 @@
 """Share of the machine's multiply-add peak that the engine's convolutions reach, on one core.
 
-    python benchmarks/bench_kernels.py [--rounds 7]
+    python benchmarks/bench_kernels.py [--seconds 1.0]
 
-The peak is probed beside every figure, with the instruction set in use. All times are those of
-the process's own CPU, so that other programs disturb less. Winograd's method is counted in the
-multiply-adds of direct sums. "backward" is the gradient of weight and input together; "weight" that
-of the weight alone, as a first layer needs it. What stands before and behind the convolution
-(reading the images, a global average, writing the gradient of the input) is part of these times;
-"alone" are those less the time of the same net without the convolution.
+Each convolution stands alone between the reading of images and a global average; the engine's own
+clock tells what its kernels took in every pass, for so many seconds. "forward", "dweight" and "dx"
+are those kernels; "all" is what the convolution takes both ways with everything it needs besides:
+weights packed, partial gradients summed up. A convolution with fewer channels than fill a vector is
+taken as the first of its network: dweight without dx.
+
+Two shares of each: of the median pass, and of the fastest, as other programs on a shared
+machine slow a kernel and its memory more than the probe. The probe takes turns with the passes, and
+is taken likewise: its median and its fastest. Winograd's method is counted in the multiply-adds of
+direct sums.
 """
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import defaultdict
 
 import numpy as np
 
@@ -23,91 +25,106 @@ from minicnn.engine import LANES, fma_probe, isa
 
 # channels in, channels out, kernel, stride, padding, height, width, samples
 SHAPES = [
-    (32, 32, 3, 1, 1, 32, 32, 16), (64, 64, 3, 1, 1, 16, 16, 16), (128, 128, 3, 1, 1, 8, 8, 16),
-    (32, 64, 3, 1, 0, 26, 26, 16), (64, 128, 3, 2, 0, 13, 13, 16), (16, 32, 3, 2, 0, 55, 55, 16),
-    (3, 32, 3, 1, 1, 32, 32, 16), (1, 6, 5, 1, 2, 28, 28, 16), (6, 16, 5, 1, 0, 14, 14, 16),
+    (32, 32, 3, 1, 1, 32, 32, 4), (64, 64, 3, 1, 1, 16, 16, 4), (128, 128, 3, 1, 1, 8, 8, 4),
+    (32, 64, 3, 1, 0, 26, 26, 4), (16, 32, 3, 2, 0, 55, 55, 4), (32, 64, 3, 2, 0, 27, 27, 4),
+    (64, 128, 3, 2, 0, 13, 13, 4), (3, 32, 3, 1, 1, 32, 32, 16), (1, 6, 5, 1, 2, 28, 28, 16),
+    (6, 16, 5, 1, 0, 14, 14, 16),
 ]  # fmt: skip
 
-
-def seconds(function) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
-def peak() -> float:
-    """Operations a second of the probe."""
-    start = time.process_time()
-    operations = fma_probe(2_000_000)
-    return operations / (time.process_time() - start)
+# What a call of this name is part of.
+KERNELS = {
+    "conv_forward": "forward", "conv_backward_weight": "dweight",
+    "conv_backward_weight_of_all": "dweight", "conv_backward_input": "dx",
+    "conv_backward": "dweight",  # with samples in the lanes: and dx
+}  # fmt: skip
+BESIDES = ("pack_forward", "pack_backward", "sum_partials")
+COLUMNS = ("forward", "dweight", "dx", "all")
 
 
-class Case(NamedTuple):
-    """A pass to time, what it takes besides the convolution if that is known, and operations."""
-
-    whole: Callable[[], object]
-    besides: Callable[[], object] | None
-    operations: int
-
-
-def both_passes(layers, x, input_gradient: bool):
-    """Forward and backward pass of a net of these layers and a global average."""
-    model = mc.Sequential(*layers, mc.GlobalAvgPool2d()).build(x.shape[1:])
-    units = [*model.units().values()]
-    passes = model.pass_cache.find(units, model.flat_parameters, x, input_gradient=input_gradient)
-    dy = np.random.default_rng(1).standard_normal(passes.forward(x).shape, np.float32)
-    return lambda: passes.forward(x), lambda: passes.backward(dy)
+def seconds_of_probe() -> float:
+    """For one operation."""
+    fma_probe(10_000)  # the first call after others takes 30 µs longer
+    start = time.perf_counter()
+    operations = fma_probe(200_000)
+    return (time.perf_counter() - start) / operations
 
 
-def cases(shape) -> list[Case]:
-    """Forward pass, gradient of the weight, both gradients."""
+def convolution_alone(shape):
+    """Passes of a net of one convolution and a global average, their input, and dy."""
     inputs, outputs, kernel, stride, padding, height, width, samples = shape
-    x = np.random.default_rng(0).standard_normal((samples, inputs, height, width), np.float32)
-    layer = mc.Conv2d(inputs, outputs, kernel, stride, padding)
-    operations = 2 * samples * layer.multiply_adds(x.shape[1:])
-    forward, weight = both_passes([layer], x, input_gradient=False)
-    _, backward = both_passes([layer], x, input_gradient=True)
-    besides = both_passes([], x, input_gradient=True) if inputs >= LANES else (None, None)
-    return [
-        Case(forward, besides[0], operations),
-        Case(weight, None, operations),
-        Case(backward, besides[1], 2 * operations),
+    layers = mc.Conv2d(inputs, outputs, kernel, stride, padding), mc.GlobalAvgPool2d()
+    model = mc.Sequential(*layers).build((inputs, height, width))
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((samples, inputs, height, width), np.float32)
+    units = [*model.units().values()]
+    passes = model.pass_cache.find(
+        units, model.flat_parameters, x, input_gradient=inputs >= LANES
+    )  # fmt: skip
+    return passes, x, generator.standard_normal(passes.forward(x).shape, np.float32)
+
+
+def times_of(plan) -> dict[str, float]:
+    """Seconds of each column in the last passes."""
+    spent: dict[str, float] = defaultdict(float)
+    calls = [
+        call
+        for of in ("forward", "backward")
+        for _, calls in plan.stage_times(of)
+        for call in calls
     ]
+    for name, microseconds in calls:
+        kind = name.partition("[")[0].removeprefix("channel_").removeprefix("winograd_")
+        if kind in KERNELS:
+            spent[KERNELS[kind]] += microseconds * 1e-6
+        if kind in KERNELS or kind in BESIDES:
+            spent["all"] += microseconds * 1e-6
+    return spent
 
 
-def share(case: Case, rounds: int) -> tuple[float, float]:
-    """Median shares of the peak: of the pass, and of the convolution alone (0: not known)."""
-    calls = max(1, int(2e9 / case.operations))
-    whole, alone = [], []
-    for _ in range(rounds):
-        time_of_all = seconds(lambda: [case.whole() for _ in range(calls)])
-        unit = case.operations * calls / peak()
-        whole.append(unit / time_of_all)
-        if case.besides:
-            rest = seconds(lambda: [case.besides() for _ in range(calls)])
-            alone.append(unit / (time_of_all - rest))
-    return statistics.median(whole), statistics.median(alone or [0.0])
+def shares(shape, seconds: float) -> dict[str, tuple[float, float]]:
+    """Of the peak, in each column: of the median pass, and of the fastest."""
+    inputs, outputs, kernel, stride, padding, height, width, samples = shape
+    layer = mc.Conv2d(inputs, outputs, kernel, stride, padding)
+    operations = 2 * samples * layer.multiply_adds((inputs, height, width))
+    passes, x, dy = convolution_alone(shape)
+    passes.plan.timed = True
+    probe, spent = [], defaultdict(list)
+    end = time.perf_counter() + seconds
+    while len(probe) < 5 or time.perf_counter() < end:
+        probe.append(seconds_of_probe())
+        for _ in range(5):
+            passes.forward(x)
+            passes.backward(dy)
+            for column, taken in times_of(passes.plan).items():
+                spent[column].append(taken)
+    kernels = len(spent) - 1
+    return {
+        column: tuple(
+            (kernels if column == "all" else 1) * operations * of(probe) / of(taken)
+            for of in (np.median, np.min)
+        )
+        for column, taken in spent.items()
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--seconds", type=float, default=1.0)
+    seconds = parser.parse_args().seconds
     mc.set_num_threads(1)
-    probe = statistics.median(peak() for _ in range(9)) / 1e9
-    print(f"{isa()}, multiply-add probe {probe:.0f} GFLOP/s on one core")
-    titles = ("forward", "alone", "weight", "backward", "alone")
-    print(f"{'convolution':34}{'method':10}" + "".join(f"{title:>10}" for title in titles))
+    probe = min(seconds_of_probe() for _ in range(200))
+    print(f"{isa()}, multiply-add probe {1e-9 / probe:.0f} GFLOP/s on one core")
+    print("shares of the median pass and of the fastest")
+    print(f"{'convolution':34}{'method':10}" + "".join(f"{title:>12}" for title in COLUMNS))
     for shape in SHAPES:
         inputs, outputs, kernel, stride, padding, height, width, _ = shape
         name = f"{inputs}→{outputs} {kernel}×{kernel}/{stride} pad {padding}, {height}×{width}"
         for winograd in (False, True) if (kernel, stride) == (3, 1) and inputs >= 16 else (False,):
             mc.set_winograd(winograd)
-            forward, weight, backward = (share(case, rounds) for case in cases(shape))
+            found = shares(shape, seconds)
+            shown = (f"{found[c][0]:.0%}, {found[c][1]:.0%}" if c in found else "" for c in COLUMNS)
             kind = "Winograd" if winograd else "direct"
-            shown = (*forward, weight[0], *backward)
-            print(f"{name:34}{kind:10}" + "".join(f"{s:10.0%}" if s else f"{'':10}" for s in shown),
-                  flush=True)  # fmt: skip
+            print(f"{name:34}{kind:10}" + "".join(f"{s:>12}" for s in shown), flush=True)
         mc.set_winograd(True)
 
 

@@ -1,10 +1,11 @@
-"""Where the time of a training step goes: microseconds of each stage, and beside them.
+"""Where the time of a training step goes: microseconds of stages, of their calls, and beside them.
 
     python benchmarks/profile_step.py [lenet-64 mlp-64 …] [--threads 1 2] [--steps 200]
 
 A stage's figure is the median, over the steps, of what the leading thread spent in it, waiting for
-the others included. A call is written with the number of its operation in the plan. The
-last lines tell what a step took as a whole, and how much of that is outside of all stages.
+the others included; behind it, of a stage with several calls, what it spent in each. A call is
+written with the number of its operation in the plan. The last lines tell what a step took as a
+whole, and how much of that is outside of all stages.
 """
 
 import argparse
@@ -35,11 +36,15 @@ def profile(net: str, batch: int, threads: int, steps: int) -> None:
         whole.append((time.perf_counter() - start) * 1e6)
         spent.append(plan.stage_times())
     print(f"\n{net} {batch}, {threads} thread{'s' * (threads > 1)}")
-    for i, (calls, _) in enumerate(spent[0]):
-        median = statistics.median(times[i][1] for times in spent)
+    for i, (_, calls) in enumerate(spent[0]):
+        median = statistics.median(stages[i][0] for stages in spent)
         if median > 0:
-            print(f"{median:10.1f}  {calls}")
-    between = (total - sum(t for _, t in times) for total, times in zip(whole, spent, strict=True))
+            print(f"{median:10.1f}" + (f"  {calls[0][0]}" if len(calls) == 1 else ""))
+        for j, (call, _) in enumerate(calls if len(calls) > 1 else ()):
+            print(f"{statistics.median(stages[i][1][j][1] for stages in spent):20.1f}  {call}")
+    between = (
+        total - sum(t for t, _ in stages) for total, stages in zip(whole, spent, strict=True)
+    )
     print(f"{statistics.median(between):10.1f}  outside of all stages")
     print(f"{statistics.median(whole):10.1f}  whole step, at least {min(whole):.1f}")
 

@@ -105,13 +105,14 @@ cdef extern from "csrc/engine.h" nogil:
         c_training* step
         c_interruption* interruption
         double* spent
+        double* spent_in_calls
 
     ctypedef void (*pass_function "pass *")(const c_op*, const c_run*, Py_ssize_t) noexcept nogil
 
     ctypedef struct c_call "call":
         pass_function function
         const c_op* op
-        Py_ssize_t every
+        Py_ssize_t every, number
 
     ctypedef struct c_stage "stage":
         Py_ssize_t items
@@ -155,8 +156,8 @@ cdef class Stages:
     cdef c_stage* stages
     cdef c_call* calls
     cdef Py_ssize_t count
-    cdef list names
-    cdef double[::1] spent
+    cdef list names                     # of the calls of each stage
+    cdef double[::1] spent, spent_in_calls
 
 
 cdef class Plan:
@@ -167,7 +168,7 @@ cdef class Plan:
     cdef c_interruption interruption
     cdef readonly list operations
     cdef list kept
-    cdef public bint timed              # note what the leading thread spends in each stage
+    cdef public bint timed              # note what the leading thread spends in each stage and call
     cdef object input
     cdef bint gives_dinput
     cdef Py_ssize_t capacity, workers, slot_samples

@@ -63,6 +63,9 @@ def fma_probe(Py_ssize_t steps):
 cdef class Stages:
     """A list of stages in C."""
 
+    def __cinit__(self):
+        self.spent = self.spent_in_calls = None
+
     def __dealloc__(self):
         free(self.stages)
         free(self.calls)
@@ -195,7 +198,7 @@ cdef class Plan:
         cdef Stages result = Stages()
         cdef Py_ssize_t i, at = 0
         result.count = len(given)
-        result.names = [" + ".join(f"{name}[{i}]" for name, i in s.calls) for s in given]
+        result.names = [[f"{name}[{i}]" for name, i in s.calls] for s in given]
         result.stages = <c_stage*>calloc(max(1, result.count), sizeof(c_stage))
         result.calls = <c_call*>calloc(max(1, sum(len(s.calls) for s in given)), sizeof(c_call))
         if result.stages == NULL or result.calls == NULL:
@@ -211,7 +214,7 @@ cdef class Plan:
                 if result.calls[at].function == NULL:
                     raise ValueError(f"there is no kernel {name!r}")
                 result.calls[at].op = &self.ops[<Py_ssize_t>index]
-                result.calls[at].every = self.operations[index].group
+                result.calls[at].every, result.calls[at].number = self.operations[index].group, at
                 at += 1
         return result
 
@@ -299,21 +302,30 @@ cdef class Plan:
     cdef go(self, Stages stages, int threads):
         """Run the stages without the interpreter; raises what a signal's handler raises."""
         cdef int whole
-        self.run.spent = NULL
+        self.run.spent = self.run.spent_in_calls = NULL
         if self.timed:
             stages.spent = np.zeros(stages.count + 1)
+            stages.spent_in_calls = np.zeros(sum(map(len, stages.names)) + 1)
             self.run.spent = &stages.spent[0]
+            self.run.spent_in_calls = &stages.spent_in_calls[0]
         with nogil:
             whole = run_stages(stages.stages, stages.count, &self.run, threads)
         if not whole:
             raise_pending()
 
-    def stage_times(self, training=True):
-        """[(calls, microseconds)] of the last training step or prediction, which was `timed`."""
-        cdef Stages stages = self.step_stages if training else self.forward_stages
-        if stages is None or stages.spent is None:
-            raise RuntimeError("nothing was timed: set `timed` and make a step, or a prediction")
-        return list(zip(stages.names, np.asarray(stages.spent)[:stages.count].tolist()))
+    def stage_times(self, of="step"):
+        """What the last "step", "forward" or "backward" pass that was `timed` took.
+
+        A list of stages, each (microseconds, [(call, microseconds), …]): of the leading thread,
+        with its waiting for the others in the stage's figure and its own items alone in the calls'.
+        """
+        cdef Stages stages = {"step": self.step_stages, "forward": self.forward_stages,
+                              "backward": self.backward_stages}[of]
+        if stages.spent is None:
+            raise RuntimeError(f"nothing was timed: set `timed` and make a {of} pass")
+        calls = iter(np.asarray(stages.spent_in_calls).tolist())
+        return [(spent, [(name, next(calls)) for name in names])
+                for spent, names in zip(np.asarray(stages.spent).tolist(), stages.names)]
 
     cdef check_index(self, Py_ssize_t index):
         if not 0 <= index < len(self.operations):

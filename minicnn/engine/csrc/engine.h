@@ -145,6 +145,7 @@ typedef struct {
     training *step;                         /* NULL outside of training steps */
     interruption *interruption;
     double *spent;                          /* microseconds in each stage, and one more; or NULL */
+    double *spent_in_calls;                 /* in each call; NULL: nobody asks */
 } run;
 
 typedef void pass(const op *, const run *, ptrdiff_t item);
@@ -162,6 +163,7 @@ typedef struct {
     pass *function;
     const op *op;
     ptrdiff_t every;
+    ptrdiff_t number;                       /* among the calls of all stages */
 } call;
 
 typedef struct {

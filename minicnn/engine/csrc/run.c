@@ -9,12 +9,27 @@
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
 
+double microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1e6 + now.tv_nsec * 1e-3;
+}
+
+static void make_call(const call *c, const run *r, ptrdiff_t item)
+{
+    const double start = r->spent_in_calls ? microseconds() : 0.0;
+    c->function(c->op, r, item);
+    if (r->spent_in_calls)
+        r->spent_in_calls[c->number] += microseconds() - start;
+}
+
 /* Calls of one stage for one item. */
 static void run_item(const stage *s, const run *r, ptrdiff_t item)
 {
     if (s->items != SLOTS) {
         for (ptrdiff_t i = 0; i < s->count; i++)
-            s->calls[i].function(s->calls[i].op, r, item);
+            make_call(s->calls + i, r, item);
         return;
     }
     const ptrdiff_t end = (item + 1) * r->slots / r->items;
@@ -25,7 +40,7 @@ static void run_item(const stage *s, const run *r, ptrdiff_t item)
                 next++;
             for (ptrdiff_t slot = first; slot < after; slot += c->every) {
                 for (const call *each = c; each < next; each++)
-                    each->function(each->op, r, slot);
+                    make_call(each, r, slot);
             }
         }
     }
@@ -87,13 +102,6 @@ static int goes_on(const stage *s, interruption *i)
     return !__atomic_load_n(&i->stopped, __ATOMIC_RELAXED);
 }
 
-double microseconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1e6 + now.tv_nsec * 1e-3;
-}
-
 void note_time(double *spent, ptrdiff_t s)
 {
     if (spent == NULL)
@@ -109,6 +117,7 @@ run own_view(const run *r)
     run own = *r;
     own.local += thread_number() * r->local_stride;
     own.scratch += thread_number() * r->scratch_stride;
+    own.spent_in_calls = thread_number() == 0 ? r->spent_in_calls : NULL;
     return own;
 }
 
