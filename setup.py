@@ -6,7 +6,8 @@ Environment variables, all meant for people who work on minicnn itself:
     MINICNN_OPENMP=0    build the kernels without OpenMP (they are correct and single-threaded;
                         the engine has threads of its own)
     MINICNN_DEBUG=1     bounds, wraparound and initialisation checks on, -O1 -g
-    MINICNN_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (implies -O1 -g)
+    MINICNN_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (implies -O1 -g1);
+                        an instruction set instead of 1: of the engine's kernels those for it only
 """
 
 import os
@@ -24,7 +25,7 @@ from setuptools.modified import newer_group
 
 HERE = Path(__file__).parent
 DEBUG = os.environ.get("MINICNN_DEBUG") == "1"
-SANITIZE = os.environ.get("MINICNN_SANITIZE") == "1"
+SANITIZE = os.environ.get("MINICNN_SANITIZE", "").strip("0")
 
 DIRECTIVES = {
     "language_level": 3,
@@ -40,7 +41,7 @@ DIRECTIVES = {
 # would let the compiler reorder sums, and the same source must mean the same bits. -g0 because
 # Python's own flags ask for debug symbols, which are two thirds of an extension's size.
 RELEASE = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math"]
-OPTIMISE = ["-O1", "-g"] if DEBUG or SANITIZE else RELEASE
+OPTIMISE = ["-O1", "-g1"] if SANITIZE else ["-O1", "-g"] if DEBUG else RELEASE
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"] if SANITIZE else []
 
 
@@ -90,14 +91,15 @@ class BuildKernels(build_ext):
         """
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         isas = ISA_FLAGS if x86 else {"generic": []}
-        variant = "sanitize-" if SANITIZE else "debug-" if DEBUG else ""
+        variant = f"sanitize-{SANITIZE}-" if SANITIZE else "debug-" if DEBUG else ""
         sources = [str(path) for path in (HERE / "setup.py", *HERE.glob(f"{CSRC}/*.[ch]"))]
 
         def compiled(isa: str) -> list[str]:
             folder = str(Path(self.build_temp, variant + isa))
             objects = self.compiler.object_filenames([f"{CSRC}/all.c"], output_dir=folder)
             if self.force or newer_group(sources, objects[0]):
-                flags = [*OPTIMISE, *SANITIZERS, *ENGINE_FLAGS, *isas[isa]]
+                sanitizers = SANITIZERS if SANITIZE in ("1", isa) else []
+                flags = [*OPTIMISE, *sanitizers, *ENGINE_FLAGS, *isas[isa]]
                 self.compiler.compile([f"{CSRC}/all.c"], output_dir=folder, extra_postargs=flags)
             return objects
 
