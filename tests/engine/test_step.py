@@ -578,7 +578,7 @@ def test_stages_and_their_calls_can_be_timed(batch):
     model.train_step(*batch, loss_fn, optimizer)
     whole = (time.perf_counter() - start) * 1e6
     stages = plan.stage_times()
-    assert any(call == "conv_forward[0]" for _, calls in stages for call, _ in calls)
+    assert any("conv_forward[0]" in call for _, calls in stages for call, _ in calls)
     assert 0 < sum(spent for spent, _ in stages) < whole
     assert all(0 <= sum(spent for _, spent in calls) <= of_all for of_all, calls in stages)
     assert all(spent > 0 for _, calls in stages for call, spent in calls if "conv" in call)
