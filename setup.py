@@ -60,6 +60,11 @@ ISA_FLAGS = {
     ],
 }  # fmt: skip
 
+if SANITIZE not in ("", "1", *ISA_FLAGS):
+    raise SystemExit(
+        f"MINICNN_SANITIZE is {SANITIZE!r}; expected 0, 1, or one of {', '.join(ISA_FLAGS)}"
+    )
+
 
 class BuildKernels(build_ext):
     """Adds the optimisation flags, and OpenMP when the compiler can build and link with it."""
@@ -100,7 +105,13 @@ class BuildKernels(build_ext):
             if self.force or newer_group(sources, objects[0]):
                 sanitizers = SANITIZERS if SANITIZE in ("1", isa) else []
                 flags = [*OPTIMISE, *sanitizers, *ENGINE_FLAGS, *isas[isa]]
-                self.compiler.compile([f"{CSRC}/all.c"], output_dir=folder, extra_postargs=flags)
+                Path(objects[0]).parent.mkdir(parents=True, exist_ok=True)
+                # What a killed compiler leaves behind is not to be taken for an object.
+                with tempfile.TemporaryDirectory(dir=folder) as fresh:
+                    (built,) = self.compiler.compile(
+                        [f"{CSRC}/all.c"], output_dir=fresh, extra_postargs=flags
+                    )
+                    os.replace(built, objects[0])
             return objects
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
