@@ -57,9 +57,8 @@ def convolution_alone(shape):
     generator = np.random.default_rng(0)
     x = generator.standard_normal((samples, inputs, height, width), np.float32)
     units = [*model.units().values()]
-    passes = model.pass_cache.find(
-        units, model.flat_parameters, x, input_gradient=inputs >= LANES
-    )  # fmt: skip
+    with_dx = inputs >= LANES
+    passes = model.pass_cache.find(units, model.flat_parameters, x, input_gradient=with_dx)
     return passes, x, generator.standard_normal(passes.forward(x).shape, np.float32)
 
 
