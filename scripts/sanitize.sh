@@ -6,7 +6,8 @@
 # The engine's kernels are those for MINICNN_ISA, or else for the best instruction set of this
 # machine; it would take minutes to instrument the others, which no test would run. The build goes to
 # a temporary folder and leaves the working tree alone. Needs GCC with libasan and libubsan, and
-# pytest-xdist. PYTHON names the interpreter, CC the compiler.
+# pytest-xdist, Cython and setuptools as pyproject.toml has them. PYTHON names the interpreter, CC the
+# compiler.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
