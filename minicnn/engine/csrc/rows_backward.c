@@ -105,13 +105,20 @@ static void pack_columns(
     float *panel)                           /* [block][rows][vectors of the block][LANES] */
 {
     const ptrdiff_t whole = whole_parts(columns, LANES) * LANES;
-    for (ptrdiff_t a = 0; a < rows; a++) {
-        const float *row = from + a * from_row;
-        for (ptrdiff_t i = 0; i < columns; i += OUTER_VECTORS * LANES) {
-            const ptrdiff_t width = smaller(OUTER_VECTORS * LANES, whole - i);
-            float *to = panel + i * rows + a * width;
-            for (ptrdiff_t j = i; j < i + width; j += LANES, to += LANES)
-                store(to, load_some(row + j, smaller(LANES, columns - j)));
+    for (ptrdiff_t i = 0; i < columns; i += OUTER_VECTORS * LANES) {
+        const ptrdiff_t width = smaller(OUTER_VECTORS * LANES, whole - i);
+        const float *row = from + i;
+        if (i + OUTER_VECTORS * LANES <= columns) {
+            for (ptrdiff_t a = 0; a < rows; a++, row += from_row) {
+                UNROLL
+                for (int v = 0; v < OUTER_VECTORS; v++, panel += LANES)
+                    store(panel, load_loose(row + v * LANES));
+            }
+            continue;
+        }
+        for (ptrdiff_t a = 0; a < rows; a++, row += from_row) {
+            for (ptrdiff_t j = 0; j < width; j += LANES, panel += LANES)
+                store(panel, load_some(row + j, smaller(LANES, columns - i - j)));
         }
     }
 }
@@ -165,12 +172,20 @@ static void rows_bias_gradient(const op *o, const run *r)
     }
 }
 
+/* Whether x is copied first: where vectors of a user's rows lie in two cache lines, or nothing may follow
+ * the last of them. (With AVX-512 only the latter was found to pay.) */
+INLINE int packs_x(const op *o, const run *r, ptrdiff_t columns)
+{
+    const int aligned = (uintptr_t)r->input % sizeof(vec) == 0 && r->input_size % LANES == 0;
+    return o->x.where == IN_INPUT && (columns % LANES || (LANES == 8 && !aligned));
+}
+
 /* dweight[o, i] for some outputs and some inputs; ROWS_INPUTS at most, so that they stay in the
  * nearest cache for all of these outputs. */
 static void weight_block(const op *o, const run *r, range outputs, range inputs)
 {
     const ptrdiff_t columns = inputs.end - inputs.first;
-    const int pack = o->x.where == IN_INPUT && columns % LANES;     /* nothing follows them */
+    const int pack = packs_x(o, r, columns);
     outer s = {
         .factor_row = 1, .factor_term = sample_step(r, &o->dy),
         .row_term = sample_step(r, &o->x), .out_row = o->inputs,
