@@ -171,7 +171,7 @@ cdef class Plan:
     cdef public bint timed              # note what the leading thread spends in each stage and call
     cdef object input
     cdef bint gives_dinput
-    cdef Py_ssize_t capacity, workers, slot_samples
+    cdef Py_ssize_t capacity, workers, slot_samples, group
     cdef readonly Py_ssize_t input_size, output_size
 
     cdef fill(self, c_op* op, operation, Py_ssize_t first_taps)

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from .description import Operation, Stage
 
 LANES: int
-ITEMS: int
 BLOCKS: dict[str, int]
 SCRATCH: dict[str, int]
 CONV_OUTPUTS: int
@@ -17,6 +16,7 @@ ISAS: tuple[str, ...]
 WINOGRAD: dict[str, int]
 
 def isa() -> str: ...
+def item_count(slots: int, slot_samples: int, together: int) -> int: ...
 def fma_probe(steps: int) -> float: ...
 def supported(name: str) -> bool: ...
 

@@ -51,6 +51,24 @@ def isa():
     return table.name.decode()
 
 
+cdef enum:
+    FEWEST_ITEMS = 8
+    MOST_ITEMS = 16
+
+
+cpdef Py_ssize_t item_count(Py_ssize_t slots, Py_ssize_t slot_samples, Py_ssize_t together):
+    """Into how many items slots fall, groups that can run side by side.
+
+    With samples in the lanes each slot is one. Otherwise each has its private gradients, and there
+    are as many as keep threads busy to the end even where one core is slower than the other; but
+    calls that take several slots `together` are to find them. A function of the batch alone, since
+    gradients are added item by item.
+    """
+    if slot_samples > 1:
+        return slots
+    return min(slots, max(FEWEST_ITEMS, min(MOST_ITEMS, slots // together)))
+
+
 def fma_probe(Py_ssize_t steps):
     """Run 16 · `steps` independent multiply-adds of a vector, to time; returns the operations."""
     cdef float[::1] sink = aligned_zeros(table.lanes)
@@ -101,6 +119,7 @@ cdef class Plan:
         self.run.input_size, self.run.output_size = input_size, output_size
         self.run.scratch_stride = max(o.scratch for o in self.operations)
         self.run.partial_stride = partial_floats
+        self.group = max(o.group for o in self.operations)
         self.ops = <c_op*>calloc(max(1, len(self.operations)), sizeof(c_op))
         self.taps = <tap_set*>calloc(
             max(1, sum(len(o.input_taps) for o in self.operations)), sizeof(tap_set))
@@ -253,8 +272,7 @@ cdef class Plan:
         self.capacity, self.workers = slots, threads
 
     cdef Py_ssize_t items(self, Py_ssize_t slots):
-        """Groups of slots: a function of the batch alone, as private gradients depend on it."""
-        return slots if self.slot_samples > 1 else min(slots, <Py_ssize_t>ITEMS)
+        return item_count(slots, self.slot_samples, self.group)
 
     # --- running ----------------------------------------------------------------------------------
 

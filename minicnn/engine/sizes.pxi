@@ -30,4 +30,3 @@ WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
     "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
 }
-ITEMS = 8  # groups of slots where the lanes are channels: what can run side by side

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 
 from ..engine import LANES, Plan
-from ..engine.plan import ITEMS
+from ..engine.plan import item_count
 from ..layers import Dropout, Layer
 from ..layers.base import FloatArray, Shape
 from ..threads import get_num_threads
@@ -125,6 +125,7 @@ class Passes:
 def plan_bytes(lowered: Lowered, batch: int, threads: int = 1) -> int:
     """Memory of a plan for so many samples: slots, what threads keep, private gradients."""
     slots = -(-batch // lowered.slot_samples)
-    groups = slots if lowered.slot_samples > 1 else min(slots, ITEMS)
+    together = max(operation.group for operation in lowered.operations)
+    items = item_count(slots, lowered.slot_samples, together)
     floats = slots * lowered.slot_floats + threads * lowered.local_floats
-    return 4 * (floats + groups * lowered.partial_floats)
+    return 4 * (floats + items * lowered.partial_floats)

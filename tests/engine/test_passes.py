@@ -11,6 +11,7 @@ from kernels.conv2d_cases import random_case
 import minicnn as mc
 from engine.nets import oracle_passes, random_net
 from minicnn import lowering
+from minicnn.engine.plan import item_count
 from minicnn.lowering import Passes
 
 # docs/numerics.md: a step of a small net is off by about 1e-6 of the largest value.
@@ -215,3 +216,38 @@ def test_ten_steps_end_with_the_weights_of_the_layers(seed, optimizer):
         assert_close(other_state[name], value, tolerance, np.abs(value).max() + 0.1,
                      may_be_zero=True)  # fmt: skip
     assert_close(other_logits, logits, tolerance, np.abs(logits).max())
+
+
+# --- the items that slots fall into -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slots", "samples", "together", "expected"),
+    [
+        (1, 1, 1, 1), (5, 1, 1, 5), (16, 1, 1, 16), (17, 1, 1, 16), (1000, 1, 1, 16),
+        (64, 1, 8, 8), (128, 1, 8, 16), (64, 1, 4, 16), (6, 1, 8, 6), (40, 8, 1, 40),
+    ],
+)  # fmt: skip
+def test_items_of_slots(slots, samples, together, expected):
+    """16 keep uneven cores busy to the end, unless a call that takes some slots would lose them."""
+    assert item_count(slots, samples, together) == expected
+
+
+def test_gradients_of_more_samples_than_items_agree_with_the_layers():
+    rng = np.random.default_rng(5)
+    model = mc.Sequential(
+        mc.Conv2d(3, 16, 3), mc.ReLU(), mc.MaxPool2d(2), mc.Conv2d(16, 16, 3, stride=2),
+        mc.ReLU(), mc.Flatten(), mc.Linear(16 * 3 * 3, 4), seed=3,
+    ).build((3, 16, 16))  # fmt: skip
+    for batch in (15, 16, 17, 37):
+        x = rng.normal(size=(batch, 3, 16, 16)).astype(np.float32)
+        dy = rng.normal(size=(batch, 4)).astype(np.float32)
+        model(x)
+        model.backward(dy)
+        found = model.flat_gradients.copy()
+        dx = dy
+        model.forward_by_layers(x)
+        for layer in reversed(model.layers):
+            dx = layer.backward(dx)
+        expected = model.flat_gradients
+        assert_close(found, expected, NET_TOLERANCE, np.abs(expected).max())
