@@ -138,7 +138,7 @@ cdef extern from "csrc/engine.h" nogil:
         TIGHT_ROWS
         TIGHT_FLOATS
         TIGHT_OUTPUTS
-        WINNER_WINDOWS
+        WINNER_WINDOWS, WINNER_PLANES
         WINOGRAD_PANEL
         WINOGRAD_FLOATS
         WINOGRAD_MOST_TILES

@@ -11,7 +11,7 @@ SCRATCH: dict[str, int]
 CONV_OUTPUTS: int
 SAMPLE_SHARES: int
 TIGHT: dict[str, int]
-WINDOWS: int
+WINNERS: dict[str, int]
 ISAS: tuple[str, ...]
 WINOGRAD: dict[str, int]
 

@@ -25,7 +25,7 @@ CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients conv_backward sums at a time
 SAMPLE_SHARES = ROWS_SHARES  # of rows_forward, where all outputs are one item
 TIGHT = {"rows": TIGHT_ROWS, "floats": TIGHT_FLOATS}  # what tight_* take at most
 SCRATCH = {"rows": ROWS_SCRATCH}  # floats of a thread that kernels take while they run
-WINDOWS = WINNER_WINDOWS  # that add_winner_rows takes at a time
+WINNERS = {"windows": WINNER_WINDOWS, "planes": WINNER_PLANES}  # that add_winner_rows takes at a time
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
     "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,

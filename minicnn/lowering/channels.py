@@ -8,7 +8,7 @@ import math
 
 from ..engine import LANES, geometry, winograd, winograd_enabled
 from ..engine.description import INPUT, OUTPUT, Border, Map, Memory, Operation, Taps
-from ..engine.plan import BLOCKS, SCRATCH, TIGHT, WINDOWS
+from ..engine.plan import BLOCKS, SCRATCH, TIGHT, WINNERS
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution, first_learner, windows_side_by_side
 
@@ -166,13 +166,21 @@ def fill_joined(node: Node) -> None:
     assert pool is not None
     rows = planes(op.outputs) * op.pool[0] * op.pool[1] * pool.y.shape[2]
     op.scratch = max(op.scratch, rows * LANES)
-    if op.planar and op.dy is not None:  # for winner_rows.c
-        windows = 2 * max(WINDOWS, pool.y.shape[2])
-        sums = LANES * op.inputs * len(op.weight_taps)
-        op.scratch = max(op.scratch, (windows + sums) * LANES)
+    if op.planar and op.dy is not None:
+        op.scratch = max(op.scratch, winners_scratch(node, pool))
     op.tight = op.dx is not None and not op.planar and suits_tight(node, pool)
     if op.tight:
         fill_tight(node)
+
+
+def winners_scratch(node: Node, pool: Node) -> int:
+    """Floats that `winner_rows.c` takes: windows, sums, and rows of x with their planes side by side."""
+    c, width = convolution(node), pool.y.shape[2]
+    windows = 2 * max(WINNERS["windows"], width) * LANES
+    sums = planes(node.op.outputs) * LANES * c.kernel[0] * max(node.op.inputs, 2) * LANES
+    rows = c.stride[0] + (c.kernel[0] - 1) * c.dilation[0] + 1
+    pixels = (2 * width - 1) * c.stride[1] + c.kernel[1] + LANES
+    return windows + sums + rows * winograd.spread(pixels * WINNERS["planes"])
 
 
 def suits_tight(node: Node, pool: Node) -> bool:

@@ -205,7 +205,8 @@ enum {
     TIGHT_ROWS = 5,                         /* most rows of a kernel that tight_* take, */
     TIGHT_FLOATS = 64,                      /* values of one that may start a pixel later, */
     TIGHT_OUTPUTS = 4,                      /* and outputs of an item of tight_sum_partials */
-    WINNER_WINDOWS = 256,                   /* that add_winner_rows takes at a time */
+    WINNER_WINDOWS = 256,                   /* that add_winner_rows takes at a time, */
+    WINNER_PLANES = 4,                      /* and planes of x that it may copy side by side */
     BATCH_VECTORS = 2,                      /* of channel_conv_backward_weight_of_all */
     UPDATE_BLOCK = 4096,                    /* most parameters of one item of the update */
     SUM_VECTORS = 8,                        /* vectors of weights of one of channel_sum_partials */

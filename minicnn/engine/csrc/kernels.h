@@ -42,6 +42,9 @@ INLINE range existing_taps(const tap_set *set, ptrdiff_t row, ptrdiff_t height)
     return (range){first * columns, end * columns};
 }
 
+/* At least `floats`, in an odd number of cache lines: what lies so far apart is spread over the cache. */
+INLINE ptrdiff_t spread(ptrdiff_t floats) { return ((floats + 15) / 16 | 1) * 16; }
+
 /* Slots are shared out over the items as evenly as can be. */
 INLINE ptrdiff_t first_slot(const run *r, ptrdiff_t item) { return item * r->slots / r->items; }
 INLINE ptrdiff_t item_of(const run *r, ptrdiff_t slot)

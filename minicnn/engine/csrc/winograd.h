@@ -109,10 +109,6 @@ typedef struct {
     tile tiles[WINOGRAD_MOST_TILES];
 } tile_block;
 
-/* At least `floats`, in an odd number of cache lines: what lies at all points for one tile is then
- * spread over the cache. */
-INLINE ptrdiff_t spread(ptrdiff_t floats) { return ((floats + 15) / 16 | 1) * 16; }
-
 /* The next of a call's tiles, of which there are `all` in the maps like y from `slot` on; as many
  * as suit values of `planes` planes at the points. */
 void NAMED(next_block)(
