@@ -174,7 +174,7 @@ def fill_joined(node: Node) -> None:
 
 
 def winners_scratch(node: Node, pool: Node) -> int:
-    """Floats that `winner_rows.c` takes: windows, sums, and rows of x with their planes side by side."""
+    """Floats that `winner_rows.c` takes: windows, sums, rows of x with planes side by side."""
     c, width = convolution(node), pool.y.shape[2]
     windows = 2 * max(WINNERS["windows"], width) * LANES
     sums = planes(node.op.outputs) * LANES * c.kernel[0] * max(node.op.inputs, 2) * LANES

@@ -199,20 +199,20 @@ def test_gradients_of_a_first_convolution_under_a_pool_are_right(
     check(mc.Sequential(*kept, seed=3), (channels, *size), batch=5)
 
 
-@pytest.mark.parametrize(("channels", "outputs", "kernel", "stride", "padding", "dilation", "size"), [
+@pytest.mark.parametrize(("planes", "outputs", "kernel", "stride", "padding", "dilation", "size"), [
     (3, 16, 3, 2, 0, 1, (23, 27)), (3, 9, 3, 1, 1, 1, (9, 37)), (2, 8, 4, 2, 1, 1, (20, 18)),
     (4, 17, (4, 3), (1, 2), 1, 1, (12, 40)), (3, 8, (7, 4), 2, 3, 1, (21, 33)),
     (3, 16, 3, (2, 3), (2, 0), (2, 1), (17, 29)), (4, 24, (1, 4), 1, 0, 1, (2, 9)),
     (3, 16, (5, 3), 1, 2, (3, 1), (19, 530)),
 ])  # fmt: skip
 def test_gradients_of_a_first_convolution_of_colours_under_a_pool_are_right(
-    channels, outputs, kernel, stride, padding, dilation, size
+    planes, outputs, kernel, stride, padding, dilation, size
 ):
     """`winner_rows.c`: planes side by side, several samples in an item, odd numbers of outputs."""
-    conv = mc.Conv2d(channels, outputs, kernel, stride, padding, dilation)
+    conv = mc.Conv2d(planes, outputs, kernel, stride, padding, dilation)
     model = mc.Sequential(conv, mc.ReLU(), mc.MaxPool2d(2), mc.Linear(None, 3), seed=3)
-    check(model, (channels, *size), batch=2)
-    check(model, (channels, *size), batch=18)
+    check(model, (planes, *size), batch=2)
+    check(model, (planes, *size), batch=18)
 
 
 @pytest.mark.parametrize("outputs", (1, 2, 3, 4, 7, 8, 9))
