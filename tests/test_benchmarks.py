@@ -128,6 +128,18 @@ def test_row_measured_beside_busy_programs_decides_nothing():
     assert steps.cells(busy._replace(threads=1), names, 100.0)[mark] == ""
 
 
+def test_fastest_turns_are_compared_whichever_rounds_they_were_in():
+    times = {"minicnn": [2.0, 1.0, 4.0], "torch": [8.0, 9.0, 6.0], "torch-bf16": [5.0, 5.0, 5.0]}
+    row = steps.Row(LENET, 2, times, {}, {})
+    names = ["torch", "torch-bf16"]
+    place = steps.heads(names, training=True).index("fastest turns")
+    assert steps.cells(row, names, 100.0)[place] == "6.00×, 5.00×"
+    assert row.as_data()["fastest_ratios"] == {"torch": 6.0, "torch-bf16": 5.0}
+    answers = steps.Row(LENET._replace(training=False), 2, {"minicnn": [2.0], "jax": [3.0]}, {}, {})
+    place = steps.heads(["jax"], training=False).index("fastest turns")
+    assert steps.cells(answers, ["jax"], 100.0)[place] == "1.50×, –"
+
+
 def test_end_to_end_summary_needs_every_run_at_the_goal():
     ours, theirs = (
         Result(OURS.name, "", 0, 2.0, [0.98, GOAL]),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .load import QUIET
 from .modes import MODES, OURS, missing_packages, peers
 from .tables import milliseconds, ratio
-from .targets import best, misses, ratios, target_for, verdict
+from .targets import best, fastest_ratios, misses, ratios, target_for, verdict
 from .tasks import Task, multiply_adds
 from .turns import Process, take_turns
 
@@ -52,6 +52,7 @@ class Row(NamedTuple):
         return self._asdict() | {
             "task": self.task._asdict(),
             "ratios": found,
+            "fastest_ratios": fastest_ratios(self.times),
             "misses": misses(target_for(self.task), found),
         }
 
@@ -91,7 +92,7 @@ def columns(rows: list[Row]) -> list[str]:
 def heads(names: list[str], training: bool) -> list[str]:
     compared = ["best fp32 torch", "best of all"] if training else ["best of all", "onnxruntime"]
     shown = [*names, *(f"/ {name}" for name in compared)]
-    return ["row", "minicnn ms", *shown, "to reach", "", "of peak", "others"]
+    return ["row", "minicnn ms", *shown, "to reach", "", "fastest turns", "of peak", "others"]
 
 
 def wanted(task: Task) -> str:
@@ -109,6 +110,16 @@ def mark(row: Row, found: dict[str, float]) -> str:
     """The verdict, or "?" where other programs were too busy for one."""
     decided = verdict(row.task, found, row.threads)
     return "?" if decided and row.disturbed else decided
+
+
+def of_fastest_turns(row: Row) -> str:
+    """The two ratios of `cells` from everybody's fastest turn."""
+    found = fastest_ratios(row.times)
+    if row.task.training:
+        held = [best(found, torch_fp32=True), best(found)]
+    else:
+        held = [best(found), ("", found["onnxruntime"]) if "onnxruntime" in found else None]
+    return ", ".join("–" if peer is None else ratio(peer[1]) for peer in held)
 
 
 def cells(row: Row, names: list[str], probe: float) -> list[str]:
@@ -129,7 +140,7 @@ def cells(row: Row, names: list[str], probe: float) -> list[str]:
     times = [milliseconds(row.median(name)) if name in row.times else "–" for name in names]
     return [
         row.task.name, milliseconds(row.median(OURS.name)), *times, *compared,
-        wanted(row.task), mark(row, found),
+        wanted(row.task), mark(row, found), of_fastest_turns(row),
         f"{row.peak_share(probe):.0%}", f"{row.others:.0%}",
     ]  # fmt: skip
 

@@ -61,6 +61,12 @@ def ratios(times: dict[str, list[float]]) -> dict[str, float]:
     return {name: paired_ratio(theirs, ours) for name, theirs in times.items() if name != OURS.name}
 
 
+def fastest_ratios(times: dict[str, list[float]]) -> dict[str, float]:
+    """The same of the fastest turn of each: what a machine gives that nobody else slows."""
+    ours = min(times[OURS.name])
+    return {name: min(theirs) / ours for name, theirs in times.items() if name != OURS.name}
+
+
 def best(found: dict[str, float], torch_fp32: bool = False) -> tuple[str, float] | None:
     """The strongest peer, the one with the smallest ratio; None where there is none."""
     names = [
