@@ -27,6 +27,7 @@ READ_X = (
     "batchnorm_gradient_sums", "batchnorm_backward",
     "channel_batchnorm_gradient_sums", "channel_batchnorm_backward",
 )  # fmt: skip
+PRIVATE = ("conv_backward", "backward_weight", "sum_partials")  # ends of those with such gradients
 MANY = 2**31  # more than the calls of any stage
 # Kernels that see no maps: weights, private gradients, and what a training step has besides.
 NO_MAPS = (
@@ -132,6 +133,41 @@ def slots_at_once(buffer: Buffer, stage: Stage, operations: list[Operation]) -> 
     ]
     between = set(sizes[min(users) : max(users) + 1])
     return sizes[users[0]] if len(between) == 1 else max(sizes)
+
+
+def place_private_gradients(
+    layers: list[tuple[list[Operation], int]], operations: list[Operation], stages: list[Stage]
+) -> int:
+    """Give the private gradients of layers their places: until they are added up.
+
+    Parameters
+    ----------
+    layers : list of (list of Operation, int)
+        The operations that hold the place, and the floats that it needs.
+
+    Returns
+    -------
+    int
+        Floats of all private gradients of an item.
+    """
+    moments, regions = Moments(stages), Regions()
+    index = {id(operation): i for i, operation in enumerate(operations)}
+    buffers = [Buffer(floats) for _, floats in layers]
+    for (own, _), buffer in zip(layers, buffers, strict=True):
+        numbers = [index[id(operation)] for operation in own]
+        buffer.used = [
+            (number, i)
+            for number, stage in enumerate(stages)
+            for i, (name, at) in enumerate(stage.calls)
+            if at in numbers and name.endswith(PRIVATE)
+        ]
+        if buffer.used and buffer.floats:
+            regions.add(buffer, moments.first(buffer, False), moments.last(buffer, False))
+    floats = regions.place()
+    for (own, _), buffer in zip(layers, buffers, strict=True):
+        for operation in own:
+            operation.partial = buffer.start
+    return floats
 
 
 class Use(NamedTuple):

@@ -8,7 +8,7 @@ from ..engine.description import Memory, Operation, Stage
 from ..layers import Layer
 from ..layers.base import Shape
 from . import channels, samples
-from .lifetimes import place_buffers
+from .lifetimes import place_buffers, place_private_gradients
 from .nodes import Node, fold_batchnorms, join_pools, make_nodes, with_rows
 from .parts import divide
 from .renewal import renew_values
@@ -74,12 +74,8 @@ def lower(
         return None
     for node in join_pools(nodes, layout.can_join):
         layout.fill_joined(node)
-    partials = 0
     for node in nodes:
         node.op.by_rows = one_stage and node.kind == "linear"
-        if node.kind == "conv" or node.op.by_rows:
-            node.op.partial = partials
-            partials += layout.partial_floats(node)
     if across == "channels":
         for node in nodes:
             if threads > 1 and not training:
@@ -103,8 +99,13 @@ def lower(
         forward, backward = [], []
     placed = step if one_stage else [*forward, *backward]
     slot_floats, local_floats = place_buffers(memory, operations, placed)
+    private = [
+        ([node.op, *([node.back] if node.back else [])], layout.partial_floats(node))
+        for node in nodes if node.kind == "conv" or node.op.by_rows
+    ]  # fmt: skip
+    partial_floats = place_private_gradients(private, operations, placed)
     slot_samples = 1 if across == "channels" else LANES
     return Lowered(
-        operations, forward, backward, step, slot_floats, local_floats, slot_samples, partials,
-        blocks, nodes, input_gradient,
+        operations, forward, backward, step, slot_floats, local_floats, slot_samples,
+        partial_floats, blocks, nodes, input_gradient,
     )  # fmt: skip

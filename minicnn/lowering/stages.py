@@ -67,16 +67,24 @@ class Stages:
 
     def backward(self) -> list[Stage]:
         self.stages, self.calls = [], []
+        self.left_behind: list[Node] = []
         self.prepare_backward()
         for node in reversed([n for n in self.nodes if n.op.dy is not None]):
             self.backward_of(node)
+            if node.kind == "conv" or node.op.by_rows:
+                self.left_behind.append(node)
         if self.begin.dx is not None:
             self.finish_backward()
+        self.sum_complete_gradients()
+        return self.stages
+
+    def sum_complete_gradients(self) -> None:
+        """Add up the private gradients of all layers that the backward pass has left behind."""
         self.flush()
         for node in self.nodes:
-            if node.kind == "conv" or node.op.by_rows:
+            if node in self.left_behind:
                 self.sum_gradients(node)
-        return self.stages
+        self.left_behind = []
 
     # --- what depends on what the lanes are -----------------------------------------------------
 
@@ -231,6 +239,7 @@ class ChannelStages(Stages):
             self.pack_backward(over=True)
         if node.kind == "batchnorm":
             self.slot("channel_batchnorm_gradient_sums", node.op)
+            self.sum_complete_gradients()  # beside what everybody must wait for
             self.blocks("channel_batchnorm_gradient_combine", node.op, node.op.outputs, wait=True)
         if node.renewed:
             self.slot(*node.renewed)

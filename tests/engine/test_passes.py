@@ -251,3 +251,25 @@ def test_gradients_of_more_samples_than_items_agree_with_the_layers():
             dx = layer.backward(dx)
         expected = model.flat_gradients
         assert_close(found, expected, NET_TOLERANCE, np.abs(expected).max())
+
+
+# --- where private gradients lie ----------------------------------------------------------------
+
+
+def deep_net(*between):
+    """Three convolutions of 4608 weights or more, with these layers behind each."""
+    layers = [mc.Conv2d(16, 32, 3), mc.Conv2d(32, 32, 3), mc.Conv2d(32, 24, 3)]
+    net = [made for layer in layers for made in (layer, *(b() for b in between), mc.ReLU())]
+    return mc.Sequential(*net, mc.Flatten(), mc.Linear(None, 3), seed=4).build((16, 14, 14))
+
+
+def private_floats(model):
+    lowered = lowering.lower.lower(list(model), (16, 14, 14), True, "channels")
+    return lowered.partial_floats, [node.op.partial for node in lowered.nodes if node.kind == "conv"]
+
+
+def test_private_gradients_share_their_place_when_they_are_added_up_before_the_next_ones():
+    together, starts = private_floats(deep_net())
+    assert len(set(starts)) == 3
+    one_by_one, starts = private_floats(deep_net(lambda: mc.BatchNorm2d(None)))
+    assert set(starts) == {0} and together > 2 * one_by_one
