@@ -265,7 +265,8 @@ def deep_net(*between):
 
 def private_floats(model):
     lowered = lowering.lower.lower(list(model), (16, 14, 14), True, "channels")
-    return lowered.partial_floats, [node.op.partial for node in lowered.nodes if node.kind == "conv"]
+    starts = [node.op.partial for node in lowered.nodes if node.kind == "conv"]
+    return lowered.partial_floats, starts
 
 
 def test_private_gradients_share_their_place_when_they_are_added_up_before_the_next_ones():
