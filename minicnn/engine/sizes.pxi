@@ -30,3 +30,20 @@ WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
     "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
 }
+
+cdef enum:
+    FEWEST_ITEMS = 8
+    MOST_ITEMS = 16
+
+
+cpdef Py_ssize_t item_count(Py_ssize_t slots, Py_ssize_t slot_samples, Py_ssize_t together):
+    """Into how many items slots fall, groups that can run side by side.
+
+    With samples in the lanes each slot is one. Otherwise each has its private gradients, and there
+    are as many as keep threads busy to the end even where one core is slower than the other; but
+    calls that take several slots `together` are to find them. A function of the batch alone, since
+    gradients are added item by item.
+    """
+    if slot_samples > 1:
+        return slots
+    return min(slots, max(FEWEST_ITEMS, min(MOST_ITEMS, slots // together)))

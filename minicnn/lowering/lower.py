@@ -8,11 +8,12 @@ from ..engine.description import Memory, Operation, Stage
 from ..layers import Layer
 from ..layers.base import Shape
 from . import channels, samples
+from .channel_stages import ChannelStages
 from .lifetimes import place_buffers, place_private_gradients
 from .nodes import Node, fold_batchnorms, join_pools, make_nodes, with_rows
 from .parts import divide
 from .renewal import renew_values
-from .stages import ChannelStages, SampleStages
+from .stages import SampleStages
 from .whole_step import training_step, update_blocks
 
 
