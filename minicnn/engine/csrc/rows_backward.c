@@ -173,7 +173,7 @@ static void rows_bias_gradient(const op *o, const run *r)
 }
 
 /* Whether x is copied first: where vectors of a user's rows lie in two cache lines, or nothing may follow
- * the last of them. (With AVX-512 only the latter was found to pay.) */
+ * the last of them. (The former was measured with AVX2 only.) */
 INLINE int packs_x(const op *o, const run *r, ptrdiff_t columns)
 {
     const int aligned = (uintptr_t)r->input % sizeof(vec) == 0 && r->input_size % LANES == 0;
