@@ -30,16 +30,16 @@ INLINE int copies_planes(const op *o)
         && o->kernel_w * COPIED_PLANES <= COPIED_VECTORS * LANES;
 }
 
-/* Rows of x that a row of windows meets, and pixels of such a row. */
-INLINE ptrdiff_t rows_met(const op *o)
-{
-    const ptrdiff_t kernel = o->weight_taps[o->kernel_h - 1] - o->weight_taps[0];
-    return (SIDE - 1) * o->stride_h + kernel / o->x.row + 1;
-}
 /* Rows of x from one row of the kernel to the next. */
 INLINE ptrdiff_t kernel_step(const op *o)
 {
     return o->kernel_h > 1 ? (o->weight_taps[1] - o->weight_taps[0]) / o->x.row : 1;
+}
+
+/* Rows of x that a row of windows meets, and pixels of such a row. */
+INLINE ptrdiff_t rows_met(const op *o)
+{
+    return (SIDE - 1) * o->stride_h + (o->kernel_h - 1) * kernel_step(o) + 1;
 }
 INLINE ptrdiff_t pixels_met(const op *o)
 {
