@@ -96,6 +96,7 @@ class Operation:
     dpooled: Map | None = None
     pool: tuple[int, int] = (1, 1)
     packed: int = 0  # floats
+    packed_of: Any = None  # whose packed weights of the forward pass it uses
     repacked: bool = False  # only where the weights have changed
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs

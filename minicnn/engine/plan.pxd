@@ -175,6 +175,7 @@ cdef class Plan:
     cdef readonly Py_ssize_t input_size, output_size
 
     cdef fill(self, c_op* op, operation, Py_ssize_t first_taps)
+    cdef c_op* op_of(self, operation)
     cdef c_map c_map_of(self, m)
     cdef fill_taps(self, tap_set* taps, given)
     cdef const Py_ssize_t* offsets(self, numbers)

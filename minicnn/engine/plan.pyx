@@ -136,17 +136,16 @@ cdef class Plan:
         op.whole_channels, op.slope = operation.whole_channels, operation.slope
         op.group, op.inputs, op.outputs = operation.group, operation.inputs, operation.outputs
         op.parts, op.output_parts = operation.parts, operation.output_parts
-        op.tight = operation.tight
-        op.planar, op.side = operation.planar, operation.side
+        op.tight, op.planar, op.side = operation.tight, operation.planar, operation.side
         op.gradient_run, op.partial = operation.gradient_run, operation.partial
         op.pooled, op.dpooled = self.c_map_of(operation.pooled), self.c_map_of(operation.dpooled)
         op.pool_h, op.pool_w = operation.pool
-        op.packed = self.zeros(operation.packed)
+        of = operation.packed_of
+        op.packed = self.zeros(operation.packed) if of is None else self.op_of(of).packed
         op.seen = <uint64_t*>self.zeros(2 * operation.outputs if operation.repacked else 0)
         op.packed_back = self.zeros(operation.packed_back)
         if operation.packs_over is not None:
-            first_use = self.operations.index(operation.packs_over)
-            op.packed_back = self.ops[<Py_ssize_t>first_use].packed
+            op.packed_back = self.op_of(operation.packs_over).packed
         if operation.forward_taps is not None:
             self.fill_taps(&op.forward_taps, operation.forward_taps)
             op.weight_taps = self.offsets(operation.weight_taps)
@@ -158,17 +157,18 @@ cdef class Plan:
         op.running_mean = self.floats(operation.running_mean)
         op.running_var, op.frozen = self.floats(operation.running_var), operation.frozen
         if operation.statistics_of is not None:
-            first_use = self.operations.index(operation.statistics_of)
-            op.statistics = self.ops[<Py_ssize_t>first_use].statistics
+            op.statistics = self.op_of(operation.statistics_of).statistics
         elif operation.running_mean is not None:
             op.statistics = <double*>self.zeros(2 * 4 * op.x.channels * table.lanes)
 
+    cdef c_op* op_of(self, operation):
+        return &self.ops[<Py_ssize_t>self.operations.index(operation)]
+
     cdef c_map c_map_of(self, m):
-        cdef c_map result = c_map(0, 0, 0, 0, 0, 0, 0, 0, 0)
-        if m is not None:
-            result = c_map(m.buffer.where, m.buffer.copies, m.buffer.floats,
-                           m.buffer.start + m.offset, m.channels, m.height, m.width, m.plane, m.row)
-        return result
+        if m is None:
+            return c_map(0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return c_map(m.buffer.where, m.buffer.copies, m.buffer.floats, m.buffer.start + m.offset,
+                     m.channels, m.height, m.width, m.plane, m.row)
 
     cdef fill_taps(self, tap_set* taps, given):
         taps.count = len(given.x)
@@ -245,11 +245,13 @@ cdef class Plan:
         cdef list memory = [arena, partials, local, scratch]
         self.run.scratch = &scratch[0]
         self.run.arena, self.run.partials, self.run.local = &arena[0], &partials[0], &local[0]
-        for i, operation in enumerate(self.operations):
-            if operation.running_mean is not None and operation.statistics_of is None:
+        for operation in self.operations:
+            if operation.statistics_of is not None:
+                self.op_of(operation).sums = self.op_of(operation.statistics_of).sums
+            elif operation.running_mean is not None:
                 sums = aligned_zeros(2 * slots * 2 * operation.x.channels * table.lanes)
                 memory.append(sums)
-                self.ops[<Py_ssize_t>i].sums = <double*>&sums[0]
+                self.op_of(operation).sums = <double*>&sums[0]
         self.kept = [k for k in self.kept if not isinstance(k, list)] + [memory]
         self.capacity, self.workers = slots, threads
 

@@ -84,11 +84,13 @@ class ChannelStages(Stages):
             self.packed = True
             self.pack_backward(over=True)
         if node.kind == "batchnorm":
-            self.slot("channel_batchnorm_gradient_sums", node.op)
+            for call in node.renewed_for_sums:
+                self.slot(*call)
+            self.slot("channel_batchnorm_gradient_sums", node.summed or node.op)
             self.sum_complete_gradients()  # beside what everybody must wait for
             self.blocks("channel_batchnorm_gradient_combine", node.op, node.op.outputs, wait=True)
-        if node.renewed:
-            self.slot(*node.renewed)
+        for call in node.renewed:
+            self.slot(*call)
         op = node.back or node.op
         if node.pool and op.dx is None:
             self.slot("channel_conv_pool_backward_weight", op)

@@ -85,8 +85,9 @@ def lower(
             renew_values(nodes, begin, memory)
             channels.pack_over(nodes)
     end = Operation(y=nodes[-1].y.map, dy=nodes[-1].y.gradient, outputs=nodes[-1].y.shape[0])
-    renewed = [node.renewed[1] for node in nodes if node.renewed]
-    copies = [*renewed, *(op for node in nodes for op in (node.copied, node.back) if op)]
+    renewed = [op for n in nodes for _, op in (*n.renewed, *n.renewed_for_sums)]
+    others = [op for n in nodes for op in (n.copied, n.back, n.summed) if op]
+    copies = [*renewed, *others]
     operations = [*(node.op for node in nodes), *copies, begin, end]
     order = ChannelStages if across == "channels" else SampleStages
     stages = order(nodes, operations)

@@ -24,13 +24,35 @@ def test_large_maps_that_are_cheap_to_make_are_not_kept():
     model(np.zeros((2, 3, 20, 22), np.float32))
     plan = lower(list(model), (3, 20, 22), training=True, across="channels")
     first, _, second, norm, _, *_ = plan.nodes
-    made = [node.renewed for node in (first, second, norm)]
+    made = [call for node in (first, second, norm) for call in node.renewed]
     assert [name for name, _ in made] == [
         "read_planar", "channel_batchnorm_forward", "max_pool_backward"
     ]  # fmt: skip
     again = [made[0][1].x, made[1][1].y, made[2][1].dx]
     kept = [first.op.x, second.op.x, norm.op.dy]
     assert {m.buffer.where for m in (*again, *kept)} == {LOCAL}
+
+
+@pytest.mark.parametrize("padding", (0, 1))
+@pytest.mark.parametrize("relu", (False, True))
+@pytest.mark.parametrize("pool", (False, True))
+def test_a_first_convolution_that_is_little_work_is_made_again(padding, relu, pool):
+    bias = relu  # a BatchNorm takes any bias away again
+    first = [mc.Conv2d(3, 8, 3, padding=padding, bias=bias), *([mc.ReLU()] if relu else [])]
+    norm = [mc.BatchNorm2d(8), mc.ReLU(), *([mc.MaxPool2d(2)] if pool else [])]
+    rest = [mc.Conv2d(8, 64, 3, padding=1), mc.Conv2d(64, 192, 3), mc.Linear(None, 4)]
+    model = mc.Sequential(*first, *norm, *rest, seed=3)
+    operations = check(model, (3, 20, 18))
+    made = [op for op in operations if op.packed_of is not None]
+    assert [op.packed_of for op in made] == [operations[0]]
+    summed = [op for op in operations if op.x is made[0].y and op.running_mean is not None]
+    assert len(summed) == 3 - pool  # its gradients' sums, its dx, and the next convolution's x
+
+
+def test_a_first_convolution_that_is_much_work_is_kept():
+    layers = [mc.Conv2d(3, 8, 3, bias=False), mc.BatchNorm2d(8), mc.ReLU(), mc.Linear(None, 4)]
+    operations = check(mc.Sequential(*layers, seed=3), (3, 20, 18))
+    assert all(op.packed_of is None for op in operations)
 
 
 @pytest.mark.parametrize("channels", (1, 3))
