@@ -8,6 +8,8 @@ Environment variables, all meant for people who work on minicnn itself:
     MINICNN_DEBUG=1     bounds, wraparound and initialisation checks on, -O1 -g
     MINICNN_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (implies -O1 -g1);
                         an instruction set instead of 1: of the engine's kernels those for it only
+    MINICNN_PLAIN_512=1 the engine's AVX-512 kernels without any such instruction, so that a machine
+                        with AVX2 only can test them
 """
 
 import os
@@ -26,6 +28,7 @@ from setuptools.modified import newer_group
 HERE = Path(__file__).parent
 DEBUG = os.environ.get("MINICNN_DEBUG") == "1"
 SANITIZE = os.environ.get("MINICNN_SANITIZE", "").strip("0")
+PLAIN_512 = os.environ.get("MINICNN_PLAIN_512") == "1"
 
 DIRECTIVES = {
     "language_level": 3,
@@ -59,6 +62,9 @@ ISA_FLAGS = {
         "-mprefer-vector-width=512",
     ],
 }  # fmt: skip
+
+if PLAIN_512:
+    ISA_FLAGS["avx512"] = [*ISA_FLAGS["avx2"], "-DMINICNN_PLAIN_512"]
 
 if SANITIZE not in ("", "1", *ISA_FLAGS):
     raise SystemExit(
@@ -97,6 +103,7 @@ class BuildKernels(build_ext):
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         isas = ISA_FLAGS if x86 else {"generic": []}
         variant = f"sanitize-{SANITIZE}-" if SANITIZE else "debug-" if DEBUG else ""
+        variant = f"plain-{variant}" if PLAIN_512 else variant
         sources = [str(path) for path in (HERE / "setup.py", *HERE.glob(f"{CSRC}/*.[ch]"))]
 
         def compiled(isa: str) -> list[str]:
@@ -149,11 +156,12 @@ def kernel_extensions() -> list[Extension]:
 
 def engine_extension() -> Extension:
     x86 = platform.machine().lower() in ("x86_64", "amd64")
+    plain = [("MINICNN_PLAIN_512", "1")] if PLAIN_512 else []
     return Extension(
         ENGINE,
         ["minicnn/engine/plan.pyx", *(f"{CSRC}/{c}.c" for c in ("run", "team"))],
         include_dirs=["minicnn/engine"],
-        define_macros=[("MINICNN_X86", "1")] if x86 else [],
+        define_macros=[*([("MINICNN_X86", "1")] if x86 else []), *plain],
         depends=[
             "minicnn/engine/sizes.pxi",
             *sorted(str(p.relative_to(HERE)) for p in HERE.glob(f"{CSRC}/*.[ch]")),

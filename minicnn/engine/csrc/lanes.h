@@ -18,7 +18,11 @@
 #error "the engine needs GCC 12 or later, or Clang: older ones lack __builtin_shufflevector"
 #endif
 
-#if defined(__AVX512F__)
+#ifdef MINICNN_PLAIN_512
+#include "plain512.h"
+#endif
+
+#if defined(__AVX512F__) || defined(MINICNN_PLAIN_512)
 #define ISA avx512
 #define LANES 16
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -56,7 +60,7 @@ INLINE void store_loose(float *p, vec v) { *(loose_vec *)p = v; }
 /* v in a register: where it is used a few times, GCC would fetch it for each of them. */
 INLINE vec held(vec v)
 {
-#if LANES > 4
+#if LANES > 4 && !defined(MINICNN_PLAIN_512)
     __asm__("" : "+v"(v));
 #endif
     return v;

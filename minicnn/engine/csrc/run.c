@@ -155,6 +155,22 @@ int run_stages(const stage *stages, ptrdiff_t count, const run *r, int threads)
 extern const kernel_table kernels_generic;
 #ifdef MINICNN_X86
 extern const kernel_table kernels_avx2, kernels_avx512;
+
+/* __builtin_cpu_supports asks CPUID and, of XCR0, whether the system saves the registers. */
+static int has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static int has_avx512(void)
+{
+#ifdef MINICNN_PLAIN_512
+    return has_avx2();                      /* nothing else is used: plain512.h */
+#else
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+}
 #endif
 
 typedef struct {
@@ -172,16 +188,12 @@ pass *find_pass(const kernel_table *table, const char *name)
     return NULL;
 }
 
-/* __builtin_cpu_supports asks CPUID and, of XCR0, whether the system saves the registers. */
 const kernel_table *choose_kernels(const char *name)
 {
     const level levels[] = {
 #ifdef MINICNN_X86
-        {"avx512", &kernels_avx512,
-         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-         && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
-        {"avx2", &kernels_avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+        {"avx512", &kernels_avx512, has_avx512()},
+        {"avx2", &kernels_avx2, has_avx2()},
 #endif
         {"generic", &kernels_generic, 1},
     };
