@@ -6,12 +6,14 @@ has set a flag and before anybody is bound to take it back. Compiled code has no
 
 from contextvars import ContextVar
 
+from cpython.contextvars cimport get_value
+
 _in_inference = ContextVar("minicnn_inference", default=False)
 
 
-def in_inference():
+cpdef bint in_inference() except -1:
     """Whether the caller runs inside `inference()`, where nothing need be remembered."""
-    return _in_inference.get()
+    return get_value(_in_inference)
 
 
 cdef class inference:

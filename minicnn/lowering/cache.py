@@ -23,7 +23,7 @@ from .nodes import make_nodes, settings
 from .parts import is_divided
 from .passes import LARGEST, Passes, plan_bytes
 from .prediction import Prediction
-from .step import TrainingStep, is_overridden
+from .step import PreparedSteps, TrainingStep, is_overridden
 
 KEPT = 6  # plans of the same layers: training and prediction, of some shapes
 KEPT_STEPS = 64  # shapes of batches
@@ -39,7 +39,7 @@ class PassCache:
         self.made: dict[Any, Passes | None] = {}
         self.lock = threading.Lock()
         self.running = threading.Lock()  # held during passes and steps
-        self.steps: dict[Any, TrainingStep] = {}
+        self.steps = PreparedSteps()
         self.predictions: dict[Any, Prediction] = {}
         self.lanes: dict[Any, str] = {}
 

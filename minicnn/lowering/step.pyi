@@ -26,4 +26,9 @@ class TrainingStep:
         self, x: Any, y: Any, loss_fn: Loss, clip_norm: float | None, indices: Any = None
     ) -> tuple[float, int] | None: ...
 
+class PreparedSteps(dict[Any, TrainingStep]):
+    def run(
+        self, x: Any, y: Any, loss_fn: Loss, optimizer: Optimizer, clip_norm: float | None
+    ) -> tuple[float, int] | None: ...
+
 def is_overridden(optimizer: Optimizer) -> bool: ...

@@ -14,13 +14,13 @@ from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from minicnn.engine.plan cimport ADAM, SGD, Plan, c_training
+from minicnn.layers.mode cimport in_inference
 from minicnn.lowering.given cimport as_images, as_numbers, checked_indices, is_images, is_numbers
 from minicnn.lowering.watched cimport Statistics, Watched
 
 from ..arrays import choose, zeros_on_line
 from ..engine import engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Dropout
-from ..layers.mode import in_inference
 from ..losses import CrossEntropyLoss
 from ..optim import Adam, AdamW
 from ..optim import SGD as PlainSGD
@@ -85,6 +85,7 @@ cdef class TrainingStep:
         self.blocks = np.array(passes.lowered.blocks, np.intp)
         self.squares = np.empty(self.blocks.shape[0])
         self.state = [None, None]
+        self.now.rule = RULES[type(optimizer)]
         self.point()
 
     cdef point(self):
@@ -98,12 +99,12 @@ cdef class TrainingStep:
         self.now.blocks = <const Py_ssize_t (*)[2]>&self.blocks[0, 0]
         self.now.values, self.now.gradients = &self.values[0], &self.gradients[0]
 
-    def serves(self, optimizer):
+    cpdef bint serves(self, optimizer) except -1:
         """Whether this still is the step of the model, as it is now, with that optimizer."""
         return optimizer is self.optimizer and self.watched.unchanged() \
             and winograd_enabled() == self.winograd and not is_overridden(optimizer)
 
-    def run(self, x, y, loss_fn, clip_norm, indices=None):
+    cpdef run(self, x, y, loss_fn, clip_norm, indices=None):
         """Make the step.
 
         Parameters
@@ -180,7 +181,6 @@ cdef class TrainingStep:
 
     cdef bint take_rates(self) except -1:
         optimizer, now = self.optimizer, &self.now
-        now.rule = RULES[type(optimizer)]
         now.lr, now.weight_decay = optimizer.lr, optimizer.weight_decay
         if now.rule == SGD:
             now.momentum, now.undamped = optimizer.momentum, 1.0 - <double>optimizer.dampening
@@ -325,7 +325,21 @@ cdef class TrainingStep:
             statistics.put_back()
 
 
-def is_overridden(optimizer):
+cdef class PreparedSteps(dict):
+    """The steps of a model by the shape of their batch."""
+
+    def run(self, x, y, loss_fn, optimizer, clip_norm):
+        """What `TrainingStep.run` returns; None where no step is ready for such an array."""
+        cdef TrainingStep step
+        if not cnp.PyArray_CheckExact(x):
+            return None
+        step = self.get(x.shape)
+        if step is None or not step.serves(optimizer):
+            return None
+        return step.run(x, y, loss_fn, clip_norm)
+
+
+cpdef bint is_overridden(optimizer) except -1:
     """Whether somebody put functions of their own into the optimizer."""
     cdef dict own = vars(optimizer)
     return PyDict_GetItem(own, "step") != NULL or PyDict_GetItem(own, "update") != NULL

@@ -16,8 +16,10 @@ from checks import THREADS, assert_close, assert_same_bits
 
 import minicnn as mc
 from engine.nets import random_net
+from minicnn import sequential
 from minicnn.engine.description import SLOTS, Operation, Stage
 from minicnn.lowering import cache
+from minicnn.lowering.step import PreparedSteps
 from minicnn.lowering.whole_step import training_step
 
 # docs/numerics.md: a step of a small net is off by about 1e-6 of the largest value.
@@ -58,14 +60,20 @@ def batch():
 def calls(monkeypatch):
     """Counts the steps that were made in one native call."""
     made = SimpleNamespace(native=0)
-    good = cache.PassCache.train_step
+    step, step_by_calls = mc.Sequential.train_and_count, sequential.step_by_calls
 
-    def counted(self, *arguments):
-        result = good(self, *arguments)
-        made.native += result is not None
+    def counted(*arguments, **options):
+        result = step(*arguments, **options)
+        made.native += 1
         return result
 
-    monkeypatch.setattr(cache.PassCache, "train_step", counted)
+    def not_counted(*arguments):
+        result = step_by_calls(*arguments)
+        made.native -= 1
+        return result
+
+    monkeypatch.setattr(mc.Sequential, "train_and_count", counted)
+    monkeypatch.setattr(sequential, "step_by_calls", not_counted)
     return made
 
 
@@ -73,7 +81,7 @@ def call_by_call(model):
     """A twin whose steps are not made in one call, though the engine makes its passes."""
     twin = copy.deepcopy(model)
     twin._passes = SimpleNamespace(
-        find=cache.PassCache().find, train_step=lambda *arguments: None
+        find=cache.PassCache().find, train_step=lambda *arguments: None, steps=PreparedSteps()
     )  # fmt: skip
     return twin
 
