@@ -35,7 +35,8 @@ NO_MAPS = (
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials", "sum_partials",
     "row_sum_partials", "tight_pack_backward", "tight_sum_partials",
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine", "gather",
-    "cross_entropy", "sum_losses", "square_gradients", "clip_factor", "update",
+    "cross_entropy", "rows_cross_entropy", "sum_losses", "square_gradients", "clip_factor",
+    "update",
 )  # fmt: skip
 
 

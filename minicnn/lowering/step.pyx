@@ -19,13 +19,14 @@ from minicnn.lowering.given cimport as_images, as_numbers, checked_indices, is_i
 from minicnn.lowering.watched cimport Statistics, Watched
 
 from ..arrays import choose, zeros_on_line
-from ..engine import engine_enabled, winograd_enabled
+from ..engine import LANES, engine_enabled, winograd_enabled
 from ..layers import BatchNorm1d, BatchNorm2d, Dropout
 from ..losses import CrossEntropyLoss
 from ..optim import Adam, AdamW
 from ..optim import SGD as PlainSGD
 from ..threads import get_num_threads
 
+LOSS = "rows_cross_entropy"             # the kernel of a stage whose items depend on the batch
 RULES = {PlainSGD: SGD, Adam: ADAM, AdamW: ADAM}
 cnp.import_array()
 
@@ -58,6 +59,7 @@ cdef class TrainingStep:
     cdef float[:, ::1] logits, dlogits
     cdef double[::1] squares, sums, of_log, rest
     cdef Py_ssize_t[:, ::1] blocks
+    cdef Py_ssize_t loss_stage, loss_items      # of rows_cross_entropy; -1: there is none
     cdef uint8_t[::1] right
     cdef float[::1] gathered, values, gradients, class_weights
     cdef object class_weight            # as last seen
@@ -72,10 +74,8 @@ cdef class TrainingStep:
         self.watched = Watched(chains, layers, optimizer.parameters)
         self.acquire, self.release = lock.acquire, lock.release
         self.dropouts = [(i, layer) for i, layer in passes.varying if isinstance(layer, Dropout)]
-        self.batchnorms = [
-            (i, layer) for i, layer in passes.varying
-            if isinstance(layer, (BatchNorm1d, BatchNorm2d))
-        ]
+        norms = (BatchNorm1d, BatchNorm2d)
+        self.batchnorms = [(i, layer) for i, layer in passes.varying if isinstance(layer, norms)]
         self.statistics = [Statistics(layer) for _, layer in self.batchnorms if layer.training]
         self.labels = np.empty(batch, np.int64)
         self.logits, self.dlogits = np.empty((2, batch, classes), np.float32)
@@ -86,6 +86,9 @@ cdef class TrainingStep:
         self.squares = np.empty(self.blocks.shape[0])
         self.state = [None, None]
         self.now.rule = RULES[type(optimizer)]
+        names = [calls[0].split("[")[0] for calls in self.plan.step_stages.names]
+        self.loss_stage = names.index(LOSS) if LOSS in names else -1
+        self.loss_items = -(-batch // LANES)
         self.point()
 
     cdef point(self):
@@ -258,7 +261,7 @@ cdef class TrainingStep:
         self.plan.run.output = &self.logits[0, 0]
         self.plan.run.doutput = &self.dlogits[0, 0]
         self.plan.run.step = &self.now
-        self.clip_stages()
+        self.count_items()
         try:
             self.plan.go(self.plan.step_stages, threads)
             whole = isfinite(self.now.loss)
@@ -269,12 +272,14 @@ cdef class TrainingStep:
                 self.undo()
         return self.now.loss, self.now.correct
 
-    cdef clip_stages(self):
-        """Clipping has work to do where there is a limit."""
+    cdef count_items(self):
+        """Of stages that depend on the batch; clipping has work to do where there is a limit."""
         cdef Py_ssize_t third = self.plan.step_stages.count - 3
         cdef bint clips = self.now.max_norm != INFINITY
         self.plan.step_stages.stages[third].items = self.squares.shape[0] if clips else 0
         self.plan.step_stages.stages[third + 1].items = clips
+        if self.loss_stage >= 0:
+            self.plan.step_stages.stages[self.loss_stage].items = self.loss_items
 
     cdef take_state(self):
         """The optimizer's arrays that this step uses; new ones are its own only afterwards."""

@@ -13,7 +13,8 @@ def training_step(
     """Both passes, the loss between them and the update of all parameters as one run.
 
     The first stage and the third and second from the end have items when a batch needs them:
-    samples that must be gathered, and clipping. `lowering/step.pyx` knows these places.
+    samples that must be gathered, and clipping. `lowering/step.pyx` knows these places, and how
+    many items `rows_cross_entropy` has.
     """
     end = backward[0].calls[0][1]
     return [
@@ -55,7 +56,8 @@ def with_loss(
 
     A sample's loss needs no other sample. So where each slot goes through all of its calls before
     the next one, the stages around the loss become one. (Where some kernel takes several slots
-    at a time they must not: places for the maps were given out for the two by themselves.)
+    at a time they must not: places for the maps were given out for the two by themselves.) Where
+    nothing but the loss is left of them, its kernel takes a vector of samples at a time.
     """
     *before, last = forward
     first, *after = backward
@@ -65,6 +67,8 @@ def with_loss(
         if last.calls[-1][0] == "write_row":  # one row a slot: no need to copy it out and back
             calls = [*last.calls[:-1], ("row_cross_entropy", end), *first.calls[1:]]
         middle = [Stage(SLOTS, calls, True)]
+        if calls == [("row_cross_entropy", end)]:
+            middle = [Stage(0, [("rows_cross_entropy", end)], True)]
     else:
         middle = [last, Stage(SLOTS, [loss], True), first]
     sums = Stage(1, [("sum_losses", end)], False)

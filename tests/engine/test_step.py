@@ -128,6 +128,31 @@ def test_native_step_agrees_with_the_calls_one_by_one(loss, optimizer, clip_norm
         assert_close(arrays[name], value, 4 * NET_TOLERANCE, scale, may_be_zero=True)
 
 
+@pytest.mark.parametrize("odd", ("ties", "ignored", "not a number", "infinite"))
+@pytest.mark.parametrize("classes", (1, 2, 8, 10, 16, 17, 33))
+def test_samples_are_counted_as_argmax_does_where_one_of_many_is_odd(classes, odd, calls):
+    n = 40  # a few vectors of samples, and some that fill none
+    g = np.random.default_rng(classes)
+    model = mc.Sequential(mc.Linear(n, classes, bias=False))
+    model.flat_parameters[...] = g.integers(-2, 3, n * classes)
+    x = np.eye(n, dtype=np.float32)
+    x[21, 21] = {"not a number": np.nan, "infinite": np.inf}.get(odd, 0.0)
+    with np.errstate(invalid="ignore"):
+        logits = x @ model[0].weight.data.T
+    right = logits.argmax(1)
+    y = np.where(np.arange(n) % 3 == 0, right, g.integers(0, classes, n))
+    loss_fn = mc.CrossEntropyLoss()
+    y[21] = loss_fn.ignore_index if odd == "ignored" else y[21]
+    loss, correct = model.train_and_count(x, y, loss_fn, mc.SGD(model.parameters(), 0.0))
+    assert correct == (right == y).sum() and calls.native == 1
+    if np.isfinite(logits).all():
+        assert loss == pytest.approx(loss_fn(logits, y), rel=1e-6)
+        expected = (x.T @ loss_fn.backward()).T
+        assert_close(model[0].weight.grad, expected, 1e-6, 1 / n, may_be_zero=True)
+    else:
+        assert not np.isfinite(loss)
+
+
 @pytest.mark.parametrize("classes", (1, 2, 3, 10, 15, 16, 17, 32, 33, 100))
 @pytest.mark.parametrize("loss", LOSSES)
 def test_loss_and_its_gradient_agree_with_the_kernels(loss, classes, calls):

@@ -99,6 +99,7 @@ static const named_pass passes[] = {
     PASS(channel_dropout_backward)
     PASS(cross_entropy)
     PASS(row_cross_entropy)
+    PASS(rows_cross_entropy)
     PASS(sum_losses)
     PASS(gather)
     PASS(square_gradients)

@@ -22,8 +22,6 @@ INLINE double *statistics_at(const op *o, int which, ptrdiff_t plane)
 
 INLINE dvec load_doubles(const double *p) { return *(const dvec *)p; }
 INLINE void store_doubles(double *p, dvec v) { *(dvec *)p = v; }
-INLINE dvec widened(vec v) { return __builtin_convertvector(v, dvec); }
-INLINE vec narrowed(dvec v) { return __builtin_convertvector(v, vec); }
 
 /* The mean as a sum of two floats: x - high is exact where x is near the mean. */
 typedef struct {

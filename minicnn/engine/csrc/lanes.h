@@ -180,6 +180,9 @@ INLINE vec maximum(vec a, vec b)
 #endif
 }
 
+INLINE dvec widened(vec v) { return __builtin_convertvector(v, dvec); }
+INLINE vec narrowed(dvec v) { return __builtin_convertvector(v, vec); }
+
 /* The first lane of a mask that is all ones; LANES where there is none. */
 INLINE int first_lane(ivec mask)
 {

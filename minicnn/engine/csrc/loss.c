@@ -207,6 +207,118 @@ void NAMED(row_cross_entropy)(const op *o, const run *r, ptrdiff_t slot)
     loss_row(r->step, at_map(r, slot, &o->y), slot, at_map(r, slot, &o->dy));
 }
 
+/* --- LANES rows of few classes side by side ---------------------------------------------------------
+ *
+ * A class is a vector, and a row a lane. Each row's sums are those of `loss_of_row`, in its order. */
+
+enum { FEW_CLASSES = HELD * LANES };
+
+/* rows[k] is value k of the LANES rows of m from `slot` on; and back. */
+INLINE void load_turned(const run *r, ptrdiff_t slot, const map *m, vec rows[FEW_CLASSES])
+{
+    for (int v = 0; v < HELD && v < m->channels; v++) {
+        for (int n = 0; n < LANES; n++)
+            rows[v * LANES + n] = load(at_map(r, slot + n, m) + v * LANES);
+        transpose(rows + v * LANES);
+    }
+}
+
+INLINE void store_turned(const run *r, ptrdiff_t slot, const map *m, vec rows[FEW_CLASSES])
+{
+    for (int v = 0; v < HELD && v < m->channels; v++) {
+        transpose(rows + v * LANES);
+        for (int n = 0; n < LANES; n++)
+            store(at_map(r, slot + n, m) + v * LANES, rows[v * LANES + n]);
+    }
+}
+
+/* What the labels of LANES rows ask for. */
+typedef struct {
+    ivec label;
+    dvec weight;
+    int plain;                              /* no row is ignored */
+} targets;
+
+INLINE targets targets_of(const training *t, ptrdiff_t n)
+{
+    int32_t label[LANES] __attribute__((aligned(64)));
+    targets a = {.weight = ALL(1), .plain = 1};
+    for (int l = 0; l < LANES; l++) {
+        const int64_t y = t->labels[n + l];
+        label[l] = (int32_t)y;
+        if (y == t->ignore_index)
+            a.plain = 0;
+        else if (t->class_weight)
+            a.weight[l] = t->class_weight[y];
+    }
+    a.label = *(const ivec *)label;
+    return a;
+}
+
+/* 0 where a row is none of the usual ones, and nothing has been done. */
+static int losses_side_by_side(const op *o, const run *r, ptrdiff_t slot)
+{
+    const training *t = r->step;
+    const int classes = (int)t->classes;
+    const targets a = targets_of(t, slot);
+    vec z[FEW_CLASSES], e[FEW_CLASSES];
+    dvec sums[LANES];
+    if (!a.plain)
+        return 0;
+    /* 1. The largest logits, and those of the labels. */
+    load_turned(r, slot, &o->y, z);
+    vec largest = z[0], of_label = z[0];
+    ivec nan = z[0] != z[0], first = lane_numbers() * 0;
+    for (int k = 1; k < classes; k++) {
+        nan |= z[k] != z[k];
+        const ivec above = z[k] > largest;
+        first = (above & k) | (~above & first);
+        largest = maximum(z[k], largest);
+        of_label = choose(a.label == k, z[k], of_label);
+    }
+    if (first_lane(nan) < LANES)
+        return 0;
+    /* 2. The exponentials and their sums. */
+    for (int k = 0; k < FEW_CLASSES; k++)
+        e[k] = k < classes ? exponential(z[k] - largest) : splat(0.0f);
+    for (int l = 0; l < LANES; l++)
+        sums[l] = widened(e[l]) + widened(e[l + LANES]);
+    for (int n = LANES / 2; n > 0; n /= 2) {
+        for (int l = 0; l < n; l++)
+            sums[l] += sums[l + n];
+    }
+    /* 3. The losses. */
+    const ivec right = first == a.label;
+    *(loose_dvec *)(t->sums + slot) = sums[0];
+    *(loose_dvec *)(t->of_log + slot) = a.weight;
+    *(loose_dvec *)(t->rest + slot) = -a.weight * (widened(of_label) - widened(largest));
+    for (int l = 0; l < LANES; l++)
+        t->right[slot + l] = -right[l];
+    /* 4. The gradients. */
+    const dvec slope = a.weight / (sums[0] * t->weight_sum);
+    const vec factor = narrowed(slope);
+    vec e_of_label = e[0];
+    for (int k = 1; k < classes; k++)
+        e_of_label = choose(a.label == k, e[k], e_of_label);
+    const vec at_label = narrowed(widened(e_of_label) * slope - a.weight / t->weight_sum);
+    for (int k = 0; k < classes; k++)
+        e[k] = choose(a.label == k, at_label, e[k] * factor);
+    store_turned(r, slot, &o->dy, e);
+    return 1;
+}
+
+/* The rows of all slots, from the rows o->y to the rows o->dy. An item is LANES of them. */
+void NAMED(rows_cross_entropy)(const op *o, const run *r, ptrdiff_t item)
+{
+    const ptrdiff_t first = item * LANES, end = smaller(first + LANES, r->slots);
+    const int usual = end - first == LANES && r->step->classes <= FEW_CLASSES
+        && r->step->smoothing == 0.0;
+    if (usual && losses_side_by_side(o, r, first))
+        return;
+    for (ptrdiff_t slot = first; slot < end; slot++)
+        NAMED(row_cross_entropy)(o, r, slot);
+}
+
 /* log x for x >= 1 or NaN, to three units in the last place. x = 2^k m with sqrt(1/2) < m < sqrt 2,
  * and log m = 2 atanh f with f = (m - 1) / (m + 1), |f| < 0.172: ten terms of its series do. */
 INLINE dvec logarithm(dvec x)
