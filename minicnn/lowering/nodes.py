@@ -75,8 +75,8 @@ class Node:
     pool: "Node | None" = None  # a convolution's: the pooling that its kernel does as well
     back: Operation | None = None  # as the backward pass sees it, if its x or dy is made again
     renewed: list[tuple[str, Operation]] = field(default_factory=list)  # the calls that make it
-    summed: Operation | None = None  # a BatchNorm as its gradients' sums see it, and what is made
-    renewed_for_sums: list[tuple[str, Operation]] = field(default_factory=list)  # again for them
+    summed: Operation | None = None  # a BatchNorm as the sums of its gradients see it, if its x is
+    renewed_for_sums: list[tuple[str, Operation]] = field(default_factory=list)  # made again: so
     copied: Operation | None = None  # moves the gradient of y to where op.dy wants it
 
 
