@@ -72,7 +72,9 @@ def times_of(plan) -> dict[str, float]:
         for call in calls
     ]
     for name, microseconds in calls:
-        kind = name.partition("[")[0].removeprefix("channel_").removeprefix("winograd_")
+        kind = name.partition("[")[0]
+        for family in ("channel_", "winograd_", "strided_"):
+            kind = kind.removeprefix(family)
         if kind in KERNELS:
             spent[KERNELS[kind]] += microseconds * 1e-6
         if kind in KERNELS or kind in BESIDES:
@@ -118,7 +120,7 @@ def main() -> None:
     for shape in SHAPES:
         inputs, outputs, kernel, stride, padding, height, width, _ = shape
         name = f"{inputs}→{outputs} {kernel}×{kernel}/{stride} pad {padding}, {height}×{width}"
-        for winograd in (False, True) if (kernel, stride) == (3, 1) and inputs >= 16 else (False,):
+        for winograd in (False, True) if kernel == 3 and inputs >= 16 else (False,):
             mc.set_winograd(winograd)
             found = shares(shape, seconds)
             shown = (f"{found[c][0]:.0%}, {found[c][1]:.0%}" if c in found else "" for c in COLUMNS)

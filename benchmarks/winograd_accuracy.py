@@ -56,7 +56,7 @@ def through_torch(model: mc.Sequential, x: np.ndarray, dy: np.ndarray, kind: tor
             y = y.relu()
             continue
         weight = torch.tensor(layer.weight.data, dtype=kind, requires_grad=True)
-        y = torch.nn.functional.conv2d(y, weight, padding=layer.padding)
+        y = torch.nn.functional.conv2d(y, weight, stride=layer.stride, padding=layer.padding)
     y.backward(torch.tensor(dy, dtype=kind))
     return y.detach().numpy(), weight.grad.numpy()
 
@@ -85,9 +85,9 @@ def report(name: str, makers, seeds: int = 3) -> None:
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
-def one_layer(channels: int, size: int, kind: str):
+def one_layer(channels: int, size: int, kind: str, stride: int = 1):
     def make(seed):
-        layer = mc.Conv2d(channels, channels, 3, padding=1, bias=False)
+        layer = mc.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
         return mc.Sequential(layer, seed=seed), images(kind, (4, channels, size, size), seed)
 
     return make
@@ -149,6 +149,12 @@ def main() -> None:
         report(f"{channels} channels, {size}×{size}", one_layer(channels, size, "normal"))
     for kind in ("ReLU", "mean 100", "times 1e-15", "times 1e15", "one large pixel"):
         report(f"64 channels, {kind}", one_layer(64, 16, kind))
+    for channels, size in ((32, 32), (64, 16), (128, 14), (256, 8)):
+        report(
+            f"{channels} channels, stride 2, {size}×{size}", one_layer(channels, size, "normal", 2)
+        )
+    for kind in ("ReLU", "mean 100", "times 1e15", "one large pixel"):
+        report(f"64 channels, stride 2, {kind}", one_layer(64, 16, kind, 2))
     for depth in (1, 2, 4, 8, 16):
         report(f"{depth} layers with ReLU", deep_net(depth))
     if folder:

@@ -100,7 +100,7 @@ class Operation:
     repacked: bool = False  # only where the weights have changed
     packed_back: int = 0
     scratch: int = 0  # floats that a kernel of it takes of its thread while it runs
-    winograd: bool = False
+    winograd: Any = None  # the `winograd.Method` that makes it of fewer products
     over_batch: bool = False  # gradients of the weights for all samples, when they are done
     packs_over: Any = None  # whose packed weights the backward pass replaces by those for dx
     statistics_of: Any = None  # the BatchNorm whose statistics this one uses

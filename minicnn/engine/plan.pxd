@@ -143,6 +143,8 @@ cdef extern from "csrc/engine.h" nogil:
         WINOGRAD_FLOATS
         WINOGRAD_MOST_TILES
         WINOGRAD_FEWEST_TILES
+        STRIDED_FLOATS
+        STRIDED_CHANNELS
         BATCH_VECTORS
         UPDATE_BLOCK
         SUM_VECTORS

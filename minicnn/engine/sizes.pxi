@@ -12,6 +12,7 @@ BLOCKS = {
     "rows_backward_input": ROWS_INPUTS,
     "row_sum_partials": PARTIAL_BLOCK,
     "channel_conv_backward_weight_of_all": BATCH_VECTORS,
+    "strided_conv_backward_weight_of_all": STRIDED_CHANNELS,
     "tight_sum_partials": TIGHT_OUTPUTS,
     "update": UPDATE_BLOCK,
     "channel_sum_partials": SUM_VECTORS * table.lanes,
@@ -20,6 +21,7 @@ BLOCKS |= dict.fromkeys((
     "channel_pack_forward", "channel_pack_backward", "tight_pack_backward",
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
+    "strided_pack_forward", "strided_pack_backward",
 ), table.lanes)
 CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients conv_backward sums at a time
 SAMPLE_SHARES = ROWS_SHARES  # of rows_forward, where all outputs are one item
@@ -29,6 +31,7 @@ WINNERS = {"windows": WINNER_WINDOWS, "planes": WINNER_PLANES}  # that add_winne
 WINOGRAD = {
     "panel": WINOGRAD_PANEL, "floats": WINOGRAD_FLOATS,
     "most_tiles": WINOGRAD_MOST_TILES, "fewest_tiles": WINOGRAD_FEWEST_TILES,
+    "strided_floats": STRIDED_FLOATS,
 }
 
 cdef enum:

@@ -13,7 +13,7 @@ KEPT_WEIGHTS = 2**18  # of a Linear, which the threads' caches hold together
 
 def family(node: Node) -> str:
     """Which kernels take the node, where the lanes are channels."""
-    return "winograd" if node.op.winograd else "channel"
+    return node.op.winograd.name if node.op.winograd else "channel"
 
 
 class ChannelStages(Stages):
@@ -140,10 +140,7 @@ class ChannelStages(Stages):
             self.blocks("row_sum_partials", node.op, items * block, wait=False)
             return
         if node.op.over_batch:
-            name = "channel_conv_backward_weight_of_all"
-            parts = -(-planes(node.op.outputs) // BLOCKS[name])
-            items = planes(node.op.inputs) * parts
-            self.blocks(name, node.op, items * BLOCKS[name], wait=False)
+            self.gradients_of_all(node)
             return
         if node.op.tight:
             self.blocks("tight_sum_partials", node.op, node.op.outputs, wait=False)
@@ -155,3 +152,12 @@ class ChannelStages(Stages):
         parts = -(-node.op.inputs * math.prod(node.op.kernel) // block)
         items = planes(node.op.outputs) * parts
         self.blocks("channel_sum_partials", node.op, items * block, wait=False)
+
+    def gradients_of_all(self, node: Node) -> None:
+        op, name = node.op, f"{family(node)}_conv_backward_weight_of_all"
+        block = BLOCKS[name]
+        if op.winograd:
+            items = -(-op.inputs // block) * -(-op.outputs // block)
+        else:
+            items = planes(op.inputs) * -(-planes(op.outputs) // block)
+        self.blocks(name, op, items * block, wait=False)

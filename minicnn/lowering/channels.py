@@ -6,11 +6,12 @@ so: a convolution of few channels, one plane a channel, or Linear, as one row.
 
 import math
 
-from ..engine import LANES, geometry, winograd, winograd_enabled
+from ..engine import LANES, geometry, winograd
 from ..engine.description import INPUT, OUTPUT, Border, Map, Memory, Operation, Taps
 from ..engine.plan import BLOCKS, SCRATCH, TIGHT, WINNERS
 from ..layers import AvgPool2d, Dropout2d, GlobalAvgPool2d
 from .nodes import LEARNERS, Node, Shape3, convolution, first_learner, windows_side_by_side
+from .winograd import winograd_method
 
 NO_BORDER = (0, 0, 0, 0)
 FEW_CHANNELS = 8  # of x that would leave half of 16 lanes idle
@@ -20,20 +21,6 @@ MOST_WEIGHTS = 2**15  # of Linear where it takes sample by sample
 def suits(nodes: list[Node]) -> bool:
     """Whether there are kernels for all of them: groups of channels would cross the lanes."""
     return all(node.layer.groups == 1 for node in nodes if node.kind == "conv")
-
-
-def suits_winograd(node: Node, training: bool) -> bool:
-    """Whether the Winograd kernels can do this node, and faster than direct sums.
-
-    In prediction a sample may come alone; the answer for it must not depend on that.
-    """
-    if node.kind != "conv" or not winograd_enabled():
-        return False
-    c = convolution(node)
-    if c.kernel != (3, 3) or c.stride != (1, 1) or c.dilation != (1, 1) or node.layer.groups > 1:
-        return False
-    slots = winograd.group(*c.output) if training else 1
-    return winograd.pays(node.x.shape[0], node.y.shape[0], *c.output, slots)
 
 
 def planes(channels: int) -> int:
@@ -61,10 +48,11 @@ def place_values(
     begin.inputs = nodes[0].x.shape[0]
     if input_gradient:
         begin.dx = nodes[0].x.gradient = memory.map(floats(nodes[0].x.shape))
-    for node in nodes:
-        node.op.winograd = suits_winograd(node, training) and not node.op.planar
-    for i, node in enumerate(nodes):
-        after = nodes[i + 1] if i + 1 < len(nodes) else None
+    afters = [*nodes[1:], None]
+    for node, after in zip(nodes, afters, strict=True):
+        if not node.op.planar:
+            node.op.winograd = winograd_method(node, training, after)
+    for i, (node, after) in enumerate(zip(nodes, afters, strict=True)):
         node.y.map = memory.map(floats(node.y.shape), border_of_x(after) if after else NO_BORDER)
         if not training or i < first:
             continue
@@ -221,10 +209,12 @@ def fill_conv(node: Node) -> None:
     op.padding = sizes.padding
     op.repacked = op.dy is None
     if op.winograd:
-        op.group = winograd.group(*sizes.output)
-        op.packed = winograd.packed_floats(op.inputs, op.outputs)
-        op.packed_back = winograd.packed_floats(op.outputs, op.inputs) if op.dx else 0
-        op.scratch = winograd.scratch_floats(op.inputs, op.outputs)
+        method = op.winograd
+        op.group = method.group(*sizes.output)
+        op.packed = method.packed_floats(op.inputs, op.outputs)
+        op.packed_back = method.packed_floats(op.outputs, op.inputs) if op.dx else 0
+        op.scratch = method.scratch_floats(op.inputs, op.outputs)
+        op.over_batch = method is winograd.STRIDED and over_batch(node)
         return
     op.forward_taps = geometry.forward_taps(sizes, op.x, pixel)
     op.weight_taps = op.forward_taps.x

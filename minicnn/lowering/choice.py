@@ -9,13 +9,15 @@ different orders.
 import math
 
 from ..engine import LANES
-from .channels import planes, suits, suits_tight, suits_winograd
+from ..engine.winograd import DENSE, STRIDED
+from .channels import planes, suits, suits_tight
 from .nodes import Node, convolution, windows_side_by_side
+from .winograd import winograd_method
 
 ACROSS: str | None = None  # one of the two for every plan, instead of the better one
 CACHE = 2**18  # floats of a slot's largest map that leave the second-level cache to others
 CROWDED = 2.0  # what a map beyond that costs, as a factor
-FEWER = 0.5  # what is left of a convolution's cost with the Winograd kernels
+FEWER = {DENSE: 0.5, STRIDED: 0.8}  # what the Winograd kernels leave of a convolution's cost
 WINNERS = 0.5 if LANES == 8 else 1.0  # and of its gradients' cost by windows' winners alone
 ALONE = 2.0  # one slot keeps one thread busy; here there are usually two
 
@@ -63,8 +65,9 @@ def channels_cost(node: Node, first: bool, after: Node | None) -> float:
         area = math.prod(node.y.shape[1:]) * math.prod(convolution(node).kernel)
         forward = float(area * inputs * planes(outputs))
         gradients = forward if first else forward + area * planes(inputs) * outputs
-        if suits_winograd(node, training=True):
-            return (forward + gradients) * FEWER
+        method = winograd_method(node, training=True, after=after)
+        if method is not None:
+            return (forward + gradients) * FEWER[method]
         if not first and after is not None and has_winners(node, after):
             gradients *= WINNERS
         return forward + gradients

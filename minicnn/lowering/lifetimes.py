@@ -22,6 +22,7 @@ from ..engine.description import (
 READ_X = (
     "conv_backward", "channel_conv_backward_weight", "channel_conv_backward_weight_of_all",
     "winograd_conv_backward_weight",
+    "strided_conv_backward_weight", "strided_conv_backward_weight_of_all",
     "linear_backward_weight", "rows_backward_weight",
     "rows_backward_weight_by_outputs", "row_backward_weight", "relu_backward",
     "batchnorm_gradient_sums", "batchnorm_backward",
@@ -33,6 +34,7 @@ MANY = 2**31  # more than the calls of any stage
 NO_MAPS = (
     "channel_pack_forward", "channel_pack_backward", "channel_sum_partials",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials", "sum_partials",
+    "strided_pack_forward", "strided_pack_backward",
     "row_sum_partials", "tight_pack_backward", "tight_sum_partials",
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine", "gather",
     "cross_entropy", "rows_cross_entropy", "sum_losses", "square_gradients", "clip_factor",

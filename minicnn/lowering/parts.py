@@ -37,7 +37,7 @@ def divide(node: Node, threads: int) -> None:
     if op.parts > threads:
         op.parts -= op.parts % threads
     if op.winograd:
-        by_tiles = max(1, min(op.parts, winograd.tiles(*node.y.shape[1:]) // LEAST_TILES))
+        by_tiles = max(1, min(op.parts, op.winograd.tiles(*node.y.shape[1:]) // LEAST_TILES))
         panels = -(-winograd.vectors(op.outputs) // winograd.PANEL)
         if op.packed > HEAVY * math.prod(node.x.shape):
             by_tiles = min(by_tiles, -(-op.parts // panels))

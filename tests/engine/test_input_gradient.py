@@ -16,6 +16,7 @@ FIRST = {
     "dilated conv": (lambda: mc.Conv2d(2, 5, 3, dilation=2), (2, 9, 9)),
     "conv of many channels": (lambda: mc.Conv2d(18, 33, 3, 2, 1), (18, 9, 8)),
     "winograd conv": (lambda: mc.Conv2d(16, 16, 3, padding=1), (16, 16, 16)),
+    "conv at stride 2": (lambda: mc.Conv2d(18, 33, 3, 2, 1), (18, 15, 12)),
     "conv with groups": (lambda: mc.Conv2d(4, 8, 3, groups=2), (4, 8, 8)),
     "conv and pool": (
         lambda: mc.Sequential(mc.Conv2d(3, 8, 3, padding=1), mc.ReLU(), mc.MaxPool2d(2)), (3, 8, 8),

@@ -27,6 +27,8 @@ NETS = {
     "pooled far": ((3, 23, 20), [conv(3, 40, 3, stride=2), lambda: mc.MaxPool2d(3)]),
     "winograd": ((16, 16, 13), [conv(16, 70, 3, padding=1), mc.ReLU, conv(70, 16, 3)]),
     "winograd, few tiles": ((128, 8, 8), [conv(128, 128, 3, padding=1), lambda: mc.MaxPool2d(2)]),
+    "at stride 2": ((3, 27, 35), [conv(3, 20, 1), conv(20, 70, 3, stride=2, padding=1), mc.ReLU]),
+    "at stride 2, few tiles": ((64, 9, 9), [conv(64, 128, 3, stride=2)]),
     "winograd, then a pool": ((20, 31, 9), [conv(20, 40, 3), lambda: mc.MaxPool2d(3, 2, 1)]),
     "normalised": ((16, 12, 12), [conv(16, 32, 3, padding=1), lambda: mc.BatchNorm2d(32), mc.ReLU,
                                   lambda: mc.AvgPool2d(2), conv(32, 5, 1), mc.LeakyReLU]),

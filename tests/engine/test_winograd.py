@@ -13,8 +13,9 @@ from engine.nets import oracle_passes
 from engine.test_passes import engine_passes, gradient_for, run
 from minicnn.engine import winograd
 from minicnn.layers.mode import inference
-from minicnn.lowering import channels, choice
+from minicnn.lowering import choice
 from minicnn.lowering.nodes import make_nodes
+from minicnn.lowering.winograd import winograd_method
 
 # docs/numerics.md: errors relative to the largest value.
 TOLERANCE = 5e-6
@@ -29,7 +30,7 @@ def channels_in_the_lanes(monkeypatch):
 
 def uses_winograd(model, shape, training=True):
     nodes = make_nodes(list(model.build(shape).leaves().values()), shape, training)
-    return [channels.suits_winograd(node, training) for node in nodes]
+    return [winograd_method(node, training) is not None for node in nodes]
 
 
 def data_for(model, shape, batch, seed=0):
@@ -44,14 +45,23 @@ CASES = [
     (24, 40, (5, 6), 3, 2), (16, 70, (8, 8), 1, 17), (130, 16, (7, 8), 1, 9),
     (16, 16, (57, 44), 1, 2),
 ]  # fmt: skip
+# At stride 2: even and odd numbers of rows and columns, a last row or column that no window
+# reaches, a border wider than a window; more weights than values, whose gradients are made for
+# all samples.
+STRIDED_CASES = [
+    (16, 32, (15, 17), 0, 1), (16, 48, (12, 14), 1, 5), (33, 17, (10, 14), 0, 3),
+    (35, 19, (13, 12), 1, 7), (24, 40, (8, 9), 3, 2), (16, 70, (13, 12), 2, 17),
+    (16, 32, (57, 44), 1, 2), (64, 70, (13, 13), 0, 9), (64, 64, (12, 12), 1, 70),
+]  # fmt: skip
+ALL_CASES = [(1, *case) for case in CASES] + [(2, *case) for case in STRIDED_CASES]
 
 
 @pytest.mark.parametrize("relu", (False, True))
-@pytest.mark.parametrize(("inputs", "outputs", "image", "padding", "batch"), CASES)
-def test_passes_agree_with_the_oracle(inputs, outputs, image, padding, batch, relu):
+@pytest.mark.parametrize(("stride", "inputs", "outputs", "image", "padding", "batch"), ALL_CASES)
+def test_passes_agree_with_the_oracle(stride, inputs, outputs, image, padding, batch, relu):
     """The first layer has few channels and direct sums; its weight gradient is made of dx."""
     first = mc.Conv2d(3, inputs, 1)
-    layer = mc.Conv2d(inputs, outputs, 3, padding=padding, bias=not relu)
+    layer = mc.Conv2d(inputs, outputs, 3, stride=stride, padding=padding, bias=not relu)
     model = mc.Sequential(first, *([mc.ReLU()] if relu else []), layer, seed=batch)
     x, dy = data_for(model, (3, *image), batch)
     assert uses_winograd(model, x.shape[1:]) == [False, True]
@@ -62,11 +72,14 @@ def test_passes_agree_with_the_oracle(inputs, outputs, image, padding, batch, re
         assert_close(gradients[name], value, TOLERANCE, np.abs(value).max())
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "image", "padding", "batch"), CASES[:6])
+@pytest.mark.parametrize(
+    ("stride", "inputs", "outputs", "image", "padding", "batch"), ALL_CASES[:6] + ALL_CASES[-9:]
+)
 def test_results_are_the_same_bits_for_any_number_of_threads(
-    inputs, outputs, image, padding, batch
+    stride, inputs, outputs, image, padding, batch
 ):
-    layers = [mc.Conv2d(3, inputs, 1), mc.ReLU(), mc.Conv2d(inputs, outputs, 3, padding=padding)]
+    layer = mc.Conv2d(inputs, outputs, 3, stride=stride, padding=padding)
+    layers = [mc.Conv2d(3, inputs, 1), mc.ReLU(), layer]
     model = mc.Sequential(*layers, seed=1)
     x, dy = data_for(model, (3, *image), batch)
     y, gradients = run(model, x, dy)
@@ -98,6 +111,21 @@ def test_value_that_is_not_a_number_stays_within_its_tiles():
     assert lost.sum() == 16 * 16
 
 
+@pytest.mark.parametrize("row", range(4, 9))
+@pytest.mark.parametrize("column", (0, 7, 8, 14))
+def test_value_that_is_not_a_number_goes_where_direct_sums_take_it_at_stride_2(row, column):
+    layers = [mc.Conv2d(3, 16, 1), mc.Conv2d(16, 32, 3, stride=2, padding=1)]
+    model = mc.Sequential(*layers, seed=2).build((3, 15, 15))
+    x, dy = data_for(model, (3, 15, 15), 2)
+    assert uses_winograd(model, (3, 15, 15)) == [False, True]
+    x[1, 2, row, column] = np.nan
+    fast, _ = run(model, x, dy)
+    mc.set_winograd(False)
+    direct, _ = run(model, x, dy)
+    assert 0 < np.isnan(direct).sum() <= 32 * 4
+    np.testing.assert_array_equal(np.isnan(fast), np.isnan(direct))
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [
@@ -105,7 +133,14 @@ def test_value_that_is_not_a_number_stays_within_its_tiles():
         (lambda: mc.Conv2d(16, 16, 3), True),
         (lambda: mc.Conv2d(15, 16, 3, padding=1), False),
         (lambda: mc.Conv2d(16, 15, 3, padding=1), False),
-        (lambda: mc.Conv2d(16, 16, 3, stride=2, padding=1), False),
+        (lambda: mc.Conv2d(16, 32, 3, stride=2, padding=1), True),
+        (lambda: mc.Conv2d(32, 16, 3, stride=2, padding=1), True),
+        (lambda: mc.Conv2d(16, 31, 3, stride=2, padding=1), False),
+        (lambda: mc.Conv2d(32, 15, 3, stride=2, padding=1), False),
+        (lambda: mc.Conv2d(32, 32, 3, stride=(1, 2), padding=1), False),
+        (lambda: mc.Conv2d(32, 32, 3, stride=3, padding=1), False),
+        (lambda: mc.Conv2d(32, 32, 3, stride=2, dilation=2, padding=2), False),
+        (lambda: mc.Conv2d(32, 32, 3, stride=2, groups=2), False),
         (lambda: mc.Conv2d(16, 16, 3, dilation=2, padding=2), False),
         (lambda: mc.Conv2d(32, 32, 3, groups=2, padding=1), False),
         (lambda: mc.Conv2d(16, 16, 5, padding=2), False),
@@ -121,7 +156,24 @@ def test_only_dense_3x3_convolutions_of_many_channels_use_it(layer, expected):
     [(8, 8, 1, True), (4, 4, 8, True), (4, 4, 1, False), (1, 64, 8, False), (5, 5, 8, False)],
 )
 def test_maps_of_few_or_half_empty_tiles_are_left_to_direct_sums(height, width, slots, expected):
-    assert winograd.pays(32, 32, height, width, slots) == expected
+    assert winograd.DENSE.pays(32, 32, height, width, slots) == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(4, 4, True), (3, 3, False), (5, 5, False), (2, 4, False), (1, 64, False), (2, 2, False)],
+)
+def test_small_maps_at_stride_2_are_left_to_direct_sums(height, width, expected):
+    """The weights at the products, 25 for each 9, pass by for each sample."""
+    assert winograd.STRIDED.pays(32, 32, height, width, 1) == expected
+
+
+def test_convolution_at_stride_2_that_does_the_pooling_as_well_keeps_direct_sums():
+    layers = [mc.Conv2d(32, 32, 3, stride=2), mc.MaxPool2d(2)]
+    model = mc.Sequential(*layers, seed=2).build((32, 21, 21))
+    nodes = make_nodes(list(model.leaves().values()), (32, 21, 21), True)
+    assert winograd_method(nodes[0], True) is winograd.STRIDED
+    assert winograd_method(nodes[0], True, nodes[1]) is None
 
 
 def test_set_winograd_changes_the_next_pass():

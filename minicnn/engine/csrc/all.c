@@ -18,6 +18,8 @@
 #include "linear.c"
 #include "rows_backward.c"
 #include "rows_forward.c"
+#include "strided.c"
+#include "strided_tiles.c"
 #include "tight_winners.c"
 #include "tiles.c"
 #include "update.c"
@@ -105,6 +107,12 @@ static const named_pass passes[] = {
     PASS(square_gradients)
     PASS(clip_factor)
     PASS(update)
+    PASS(strided_pack_forward)
+    PASS(strided_pack_backward)
+    PASS(strided_conv_forward)
+    PASS(strided_conv_backward_input)
+    PASS(strided_conv_backward_weight)
+    PASS(strided_conv_backward_weight_of_all)
     PASS(winograd_pack_forward)
     PASS(winograd_pack_backward)
     PASS(winograd_conv_forward)

@@ -276,28 +276,11 @@ INLINE void store_gradients(
         store_some(to + i * row, from[i], count);
 }
 
-/* Where there are more weights than pixels they are better off in one place: the gradients of one
- * plane of inputs and a few vectors of outputs, for all samples one after the other. */
-void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdiff_t item)
+void NAMED(store_plane_gradients)(
+    const op *o, ptrdiff_t plane, ptrdiff_t k, ptrdiff_t vectors, const float *sums, const float *dbias)
 {
-    const gradient_order g = order_of(o);
     const ptrdiff_t taps = taps_of(o), row = o->inputs * taps;
-    const ptrdiff_t plane = item % g.planes, k = item / g.planes * BATCH_VECTORS;
-    const ptrdiff_t vectors = smaller(BATCH_VECTORS, g.vectors - k);
     const ptrdiff_t inputs = smaller(LANES, o->inputs - plane * LANES);
-    float *sums = r->scratch, *dbias = sums + taps * LANES * vectors * LANES;
-    channel_products s = gradient_products(o, &g, o->dy.plane, o->dy.row);
-    s.out_step = vectors * LANES;
-    s.width = o->dy.width;
-    s.height = o->dy.height;
-    for (ptrdiff_t slot = 0; slot < r->slots; slot++) {
-        const float *x = at_map(r, slot, &o->x) + plane * o->x.plane;
-        const float *dy = at_map(r, slot, &o->dy) + k * o->dy.plane;
-        NAMED(channel_gradient_block)(
-            &s, dy, x, o->weight_taps, taps, inputs, vectors, sums, slot > 0);
-        if (plane == 0)
-            add_bias_gradients(o, dy, s.height, vectors, dbias, slot > 0);
-    }
     for (ptrdiff_t v = 0; v < vectors; v++) {
         const ptrdiff_t outputs = smaller(LANES, o->outputs - (k + v) * LANES);
         float *dweight = o->dweight + (k + v) * LANES * row + plane * LANES * taps;
@@ -316,6 +299,31 @@ void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdi
         if (plane == 0 && o->dbias)
             store_some(o->dbias + (k + v) * LANES, load(dbias + v * LANES), outputs);
     }
+}
+
+/* Where there are more weights than pixels they are better off in one place: the gradients of one
+ * plane of inputs and a few vectors of outputs, for all samples one after the other. */
+void NAMED(channel_conv_backward_weight_of_all)(const op *o, const run *r, ptrdiff_t item)
+{
+    const gradient_order g = order_of(o);
+    const ptrdiff_t taps = taps_of(o);
+    const ptrdiff_t plane = item % g.planes, k = item / g.planes * BATCH_VECTORS;
+    const ptrdiff_t vectors = smaller(BATCH_VECTORS, g.vectors - k);
+    const ptrdiff_t inputs = smaller(LANES, o->inputs - plane * LANES);
+    float *sums = r->scratch, *dbias = sums + taps * LANES * vectors * LANES;
+    channel_products s = gradient_products(o, &g, o->dy.plane, o->dy.row);
+    s.out_step = vectors * LANES;
+    s.width = o->dy.width;
+    s.height = o->dy.height;
+    for (ptrdiff_t slot = 0; slot < r->slots; slot++) {
+        const float *x = at_map(r, slot, &o->x) + plane * o->x.plane;
+        const float *dy = at_map(r, slot, &o->dy) + k * o->dy.plane;
+        NAMED(channel_gradient_block)(
+            &s, dy, x, o->weight_taps, taps, inputs, vectors, sums, slot > 0);
+        if (plane == 0)
+            add_bias_gradients(o, dy, s.height, vectors, dbias, slot > 0);
+    }
+    NAMED(store_plane_gradients)(o, plane, k, vectors, sums, dbias);
 }
 
 /* --- 5. the sum over all items, in their order, as users see it ------------------------------------ */

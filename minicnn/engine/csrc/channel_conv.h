@@ -161,6 +161,11 @@ INLINE void add_weight_gradients(
     }
 }
 
+/* The gradients (c, t) of one plane of inputs and some vectors of outputs from k on, as users see them;
+ * sums [taps][LANES of the plane][vectors][LANES]. dbias goes with plane 0. See channel_conv.c. */
+void NAMED(store_plane_gradients)(
+    const op *o, ptrdiff_t plane, ptrdiff_t k, ptrdiff_t vectors, const float *sums, const float *dbias);
+
 /* See channel_pooled.c. */
 void NAMED(channel_pooled_row)(
     const op *o, const channel_sum *s, const float *x, const float *weight, const float *bias,

@@ -214,6 +214,9 @@ enum {
     WINOGRAD_FLOATS = 256 * 1024,           /* of scratch memory for a block of tiles, */
     WINOGRAD_MOST_TILES = 128,              /* which has at most and at least so many */
     WINOGRAD_FEWEST_TILES = 14,
+    STRIDED_FLOATS = 48 * 1024,             /* the same at stride 2; most and fewest tiles, too */
+    STRIDED_CHANNELS = 32,                  /* inputs, and outputs, of an item of
+                                               strided_conv_backward_weight_of_all */
 };
 
 /* The table of the best instruction set of this machine, or of the one called `name` (NULL:

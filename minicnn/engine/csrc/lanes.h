@@ -312,6 +312,21 @@ static __attribute__((noinline)) void load_columns(
         v[i] = block[i];
 }
 
+/* The first of them. */
+INLINE vec load_column(const float *from, ptrdiff_t row, ptrdiff_t rows)
+{
+    vec v = splat(0.0f);
+    if (rows < LANES) {
+        for (ptrdiff_t l = 0; l < rows; l++)
+            v[l] = from[l * row];
+        return v;
+    }
+    UNROLL
+    for (int l = 0; l < LANES; l++)
+        v[l] = from[l * row];
+    return v;
+}
+
 /* Adds `count` vectors to four sums, of which no one waits for the one before it. */
 INLINE void add_vectors(vec sum[4], const float *from, ptrdiff_t count)
 {

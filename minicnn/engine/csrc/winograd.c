@@ -21,28 +21,6 @@ INLINE ptrdiff_t panel_floats(ptrdiff_t channels)
     return POINTS * spread(channels * PANEL * LANES);
 }
 
-/* A weight as one of the passes reads it: that of output l and input c is at
- * l * to_output + c * to_input, its tap t there at t or, turned round, at 8 - t. */
-typedef struct {
-    const float *data;
-    ptrdiff_t outputs, inputs, to_output, to_input;
-    int turned;
-    const float *scale;             /* of a vector of outputs; NULL: 1 */
-} taps_order;
-
-/* g[j][i] = tap (i, j) of LANES outputs; 0 for those beyond the last. */
-INLINE void load_taps(const taps_order *s, ptrdiff_t output, ptrdiff_t input, vec g[3][3])
-{
-    const float *from = s->data + output * s->to_output + input * s->to_input;
-    const ptrdiff_t count = smaller(LANES, s->outputs - output);
-    for (int t = 0; t < 9; t++) {
-        float lanes[LANES] __attribute__((aligned(64))) = {0};
-        for (ptrdiff_t l = 0; l < count; l++)
-            lanes[l] = from[l * s->to_output + (s->turned ? 8 - t : t)];
-        g[t % 3][t / 3] = s->scale ? load(lanes) * load(s->scale) : load(lanes);
-    }
-}
-
 /* u = G g G^T for one vector of outputs and all inputs. */
 static void pack_vector(const taps_order *s, ptrdiff_t vector, float *packed)
 {
@@ -75,8 +53,7 @@ static void pack_vector(const taps_order *s, ptrdiff_t vector, float *packed)
 /* The bias [K / LANES][LANES], behind u. */
 INLINE float *packed_bias(const op *o)
 {
-    const ptrdiff_t panels = (vectors_for(o->outputs) + PANEL - 1) / PANEL;
-    return o->packed + panels * panel_floats(o->inputs);
+    return o->packed + panels_of(o->outputs) * panel_floats(o->inputs);
 }
 
 /* An item is a vector of outputs. */
@@ -126,7 +103,7 @@ static void convolve_block(
         const int width = (int)smaller(PANEL, vectors - k);
         const float *u = s->u + k / PANEL * panel_floats(s->inputs);
         for (int i = 0; i < POINTS; i++)
-            NAMED(point_sums)(v + i * v_point, plane, s->inputs, u + i * u_point, m + i * m_point,
+            NAMED(point_sums)(v + i * v_point, plane, s->inputs, 1, u + i * u_point, m + i * m_point,
                               plane, b->count, width);
         for (int i = 0; i < width; i++) {
             const vec bias = s->bias ? load(s->bias + (k + i) * LANES) : splat(0.0f);
@@ -136,9 +113,18 @@ static void convolve_block(
     }
 }
 
-static ptrdiff_t panels_of(const convolution *s)
+/* Which block a tile belongs to follows from sizes alone; engine/winograd.py knows them too. */
+static int tiles_of_block(ptrdiff_t planes)
 {
-    return (vectors_for(s->outputs) + PANEL - 1) / PANEL;
+    const ptrdiff_t fitting = WINOGRAD_FLOATS / (POINTS * LANES * (planes + WINOGRAD_PANEL));
+    const ptrdiff_t most = smaller(fitting, WINOGRAD_MOST_TILES);
+    return (int)(most < WINOGRAD_FEWEST_TILES ? WINOGRAD_FEWEST_TILES : most);
+}
+
+/* Tiles of the maps like y of a call that begins with `slot`. */
+static ptrdiff_t tiles_of_call(const op *o, const run *r, const map *y, ptrdiff_t slot)
+{
+    return (group_end(o, r, slot) - slot) * NAMED(tiles_of_map)(y, OUTPUTS);
 }
 
 /* The tiles first … end - 1 of the maps from `slot` on. */
@@ -148,7 +134,7 @@ static void convolve_tiles(
 {
     tile_block b = {.run = r};
     for (; first < end; first += b.count) {
-        NAMED(next_block)(&b, s->y, slot, first, end, vectors_for(s->inputs));
+        NAMED(next_block)(&b, s->y, OUTPUTS, slot, first, end, tiles_of_block(vectors_for(s->inputs)));
         convolve_block(s, &b, panels, r->scratch);
     }
 }
@@ -158,8 +144,8 @@ static void convolve_part(const convolution *s, const op *o, const run *r, ptrdi
 {
     const ptrdiff_t slot = item / o->parts, across = o->output_parts;
     const ptrdiff_t part = item % o->parts / across, parts = o->parts / across;
-    const ptrdiff_t panel = item % across, panels = panels_of(s);
-    const ptrdiff_t tiles = NAMED(tiles_of_call)(o, r, s->y, slot);
+    const ptrdiff_t panel = item % across, panels = panels_of(s->outputs);
+    const ptrdiff_t tiles = tiles_of_call(o, r, s->y, slot);
     convolve_tiles(s, r, slot, part * tiles / parts, (part + 1) * tiles / parts,
                    (share){slot, panel * panels / across, (panel + 1) * panels / across});
 }
@@ -183,8 +169,8 @@ void NAMED(winograd_conv_backward_input)(const op *o, const run *r, ptrdiff_t sl
         .pad_h = 2 - o->pad_h, .pad_w = 2 - o->pad_w,
         .inputs = o->outputs, .outputs = o->inputs, .u = o->packed_back,
     };
-    convolve_tiles(&s, r, slot, 0, NAMED(tiles_of_call)(o, r, s.y, slot),
-                   (share){slot, 0, panels_of(&s)});
+    convolve_tiles(&s, r, slot, 0, tiles_of_call(o, r, s.y, slot),
+                   (share){slot, 0, panels_of(s.outputs)});
 }
 
 /* --- 4. backward: dweight and dbias, summed over the slots of an item ------------------------------- */
@@ -251,11 +237,12 @@ static void add_block_gradients(
 
 void NAMED(winograd_conv_backward_weight)(const op *o, const run *r, ptrdiff_t slot)
 {
-    const ptrdiff_t all = NAMED(tiles_of_call)(o, r, &o->dy, slot), item = item_of(r, slot);
+    const ptrdiff_t all = tiles_of_call(o, r, &o->dy, slot), item = item_of(r, slot);
     float *dweight = r->partials + item * r->partial_stride + o->partial;
     tile_block b = {.run = r};
     for (ptrdiff_t first = 0; first < all; first += b.count) {
-        NAMED(next_block)(&b, &o->dy, slot, first, all, vectors_for(o->outputs));
+        NAMED(next_block)(
+            &b, &o->dy, OUTPUTS, slot, first, all, tiles_of_block(vectors_for(o->outputs)));
         add_block_gradients(
             o, &b, r->scratch, dweight, first > 0 || slot != first_slot(r, item));
     }

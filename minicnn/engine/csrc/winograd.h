@@ -94,7 +94,42 @@ INLINE void transform_weight_gradient(const vec du[WINDOW], vec dg[3])
     dg[2] = du[5] + splat(AT_A * A2) * even_a + splat(AT_B * B2) * even_b;
 }
 
-/* --- 2. blocks of tiles: winograd_tiles.c ---------------------------------------------------------- */
+/* --- 2. the weight, as the transforms want it ------------------------------------------------------ */
+
+/* A weight as one of the passes reads it: that of output l and input c is at
+ * l * to_output + c * to_input, its tap t there at t or, turned round, at 8 - t. */
+typedef struct {
+    const float *data;
+    ptrdiff_t outputs, inputs, to_output, to_input;
+    int turned;
+    const float *scale;             /* of a vector of outputs; NULL: 1 */
+} taps_order;
+
+/* g[j][i] = tap (i, j) of LANES outputs; 0 for those beyond the last. */
+INLINE void load_taps(const taps_order *s, ptrdiff_t output, ptrdiff_t input, vec g[3][3])
+{
+    const float *from = s->data + output * s->to_output + input * s->to_input;
+    const ptrdiff_t count = smaller(LANES, s->outputs - output);
+    const vec scale = s->scale ? load(s->scale) : splat(1.0f);
+    UNROLL
+    for (int first = 0; first < 9; first += LANES) {
+        vec block[LANES];
+        if (first == 8)
+            block[0] = load_column(from + first, s->to_output, count);
+        else
+            load_columns(from + first, s->to_output, count, smaller(LANES, 9 - first), block);
+        UNROLL
+        for (int i = 0; i < LANES; i++) {
+            const int t = s->turned ? 8 - (first + i) : first + i;
+            if (first + i < 9)
+                g[t % 3][t / 3] = block[i] * scale;
+        }
+    }
+}
+
+INLINE ptrdiff_t panels_of(ptrdiff_t outputs) { return (vectors_for(outputs) + PANEL - 1) / PANEL; }
+
+/* --- 3. blocks of tiles: winograd_tiles.c ---------------------------------------------------------- */
 
 /* Where a tile of outputs is, and how much of it exists. */
 typedef struct {
@@ -109,13 +144,21 @@ typedef struct {
     tile tiles[WINOGRAD_MOST_TILES];
 } tile_block;
 
-/* The next of a call's tiles, of which there are `all` in the maps like y from `slot` on; as many
- * as suit values of `planes` planes at the points. */
-void NAMED(next_block)(
-    tile_block *b, const map *y, ptrdiff_t slot, ptrdiff_t first, ptrdiff_t all, ptrdiff_t planes);
+/* Tiles of so many outputs along each axis in a map like y. */
+ptrdiff_t NAMED(tiles_of_map)(const map *y, int outputs);
 
-/* Tiles of the maps like y of a call that begins with `slot`. */
-ptrdiff_t NAMED(tiles_of_call)(const op *o, const run *r, const map *y, ptrdiff_t slot);
+/* The next of the tiles first … end - 1 of the maps like y from `slot` on, at most `most` of them. */
+void NAMED(next_block)(
+    tile_block *b, const map *y, int outputs, ptrdiff_t slot, ptrdiff_t first, ptrdiff_t end, int most);
+
+/* The plane of map m that tile t belongs to; `before`, if the tile before t is in the same slot. */
+INLINE float *plane_of(
+    const tile_block *b, const tile *t, const map *m, ptrdiff_t plane, const float *before)
+{
+    if (t > b->tiles && t[-1].slot == t->slot)
+        return (float *)before;
+    return at_map(b->run, t->slot, m) + plane * m->plane;
+}
 
 /* v[point][tile] = B^T d B of one plane of x; points are `point` floats apart. */
 void NAMED(windows_to_points)(
@@ -132,12 +175,12 @@ void NAMED(points_to_outputs)(
     const tile_block *b, const float *m, ptrdiff_t point, vec bias, int relu, const map *gate,
     const map *y, ptrdiff_t plane);
 
-/* --- 3. products, the same for all points: winograd_products.c ------------------------------------- */
+/* --- 4. products, the same for all points: winograd_products.c ------------------------------------- */
 
-/* m[k][t] = sum over c < channels of v[c / LANES][t][c % LANES] * u[c][k] for `vectors` vectors k
- * and tiles t: one point of a forward pass, or of dx. */
+/* m[k][t] = sum over p < points and c < channels of v[p, c / LANES][t][c % LANES] * u[p, c][k] for
+ * `vectors` vectors k and tiles t: of a forward pass, or of dx. */
 void NAMED(point_sums)(
-    const float *v, ptrdiff_t v_plane, ptrdiff_t channels, const float *u, float *m,
+    const float *v, ptrdiff_t v_plane, ptrdiff_t channels, ptrdiff_t points, const float *u, float *m,
     ptrdiff_t m_plane, ptrdiff_t tiles, int vectors);
 
 /* du[c][k] = sum over tiles t of v[t][c] * w[k][t] for LANES channels c and

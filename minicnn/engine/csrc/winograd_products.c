@@ -10,8 +10,8 @@
 #endif
 
 INLINE void point_sum_tile(
-    const float *restrict v, ptrdiff_t v_plane, ptrdiff_t channels, const float *restrict u,
-    float *restrict m, ptrdiff_t m_plane, const int tiles, const int vectors)
+    const float *restrict v, ptrdiff_t v_plane, ptrdiff_t channels, ptrdiff_t points,
+    const float *restrict u, float *restrict m, ptrdiff_t m_plane, const int tiles, const int vectors)
 {
     vec sum[MOST_SUM_TILES][PANEL];
     UNROLL
@@ -20,8 +20,13 @@ INLINE void point_sum_tile(
         for (int k = 0; k < vectors; k++)
             sum[t][k] = splat(0.0f);
     }
-    for (ptrdiff_t first = 0; first < channels; first += LANES, v += v_plane) {
-        const ptrdiff_t count = smaller(LANES, channels - first);
+    for (ptrdiff_t p = 0, left = channels; p < points; v += v_plane) {
+        const ptrdiff_t count = smaller(LANES, left);
+        left -= count;
+        if (left == 0) {
+            left = channels;
+            p++;
+        }
         for (ptrdiff_t c = 0; c < count; c++, u += vectors * LANES) {
             vec factor[PANEL];
             UNROLL
@@ -79,14 +84,14 @@ INLINE void point_gradient_tile(
 /* --- every size as a function of its own, and the choice among them ----------------------------- */
 
 typedef void point_sum_function(
-    const float *, ptrdiff_t, ptrdiff_t, const float *, float *, ptrdiff_t);
+    const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const float *, float *, ptrdiff_t);
 
 #define POINT_SUM(T, K) \
     static void point_sum_##T##_##K( \
-        const float *v, ptrdiff_t v_plane, ptrdiff_t channels, const float *u, float *m, \
-        ptrdiff_t m_plane) \
+        const float *v, ptrdiff_t v_plane, ptrdiff_t channels, ptrdiff_t points, const float *u, \
+        float *m, ptrdiff_t m_plane) \
     { \
-        point_sum_tile(v, v_plane, channels, u, m, m_plane, T, K); \
+        point_sum_tile(v, v_plane, channels, points, u, m, m_plane, T, K); \
     }
 #define POINT_SUM_ENTRY(T, K) [T][K] = point_sum_##T##_##K,
 #define UP_TO_6(M, K) M(1, K) M(2, K) M(3, K) M(4, K) M(5, K) M(6, K)
@@ -103,13 +108,13 @@ static point_sum_function *const point_sum_functions[MOST_SUM_TILES + 1][PANEL +
     POINT_SUMS(POINT_SUM_ENTRY)};
 
 void NAMED(point_sums)(
-    const float *v, ptrdiff_t v_plane, ptrdiff_t channels, const float *u, float *m,
+    const float *v, ptrdiff_t v_plane, ptrdiff_t channels, ptrdiff_t points, const float *u, float *m,
     ptrdiff_t m_plane, ptrdiff_t tiles, int vectors)
 {
     for (ptrdiff_t t = 0; t < tiles;) {
         const int count = next_part(tiles - t, MOST_SUM_TILES);
         point_sum_functions[count][vectors](
-            v + t * LANES, v_plane, channels, u, m + t * LANES, m_plane);
+            v + t * LANES, v_plane, channels, points, u, m + t * LANES, m_plane);
         t += count;
     }
 }

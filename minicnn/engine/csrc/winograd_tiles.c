@@ -3,48 +3,30 @@
 
 /* --- 1. blocks ------------------------------------------------------------------------------------- */
 
-INLINE ptrdiff_t tiles_along(ptrdiff_t outputs) { return (outputs + OUTPUTS - 1) / OUTPUTS; }
-INLINE ptrdiff_t tiles_of_map(const map *y) { return tiles_along(y->height) * tiles_along(y->width); }
+INLINE ptrdiff_t tiles_along(ptrdiff_t size, int outputs) { return (size + outputs - 1) / outputs; }
 
-ptrdiff_t NAMED(tiles_of_call)(const op *o, const run *r, const map *y, ptrdiff_t slot)
+ptrdiff_t NAMED(tiles_of_map)(const map *y, int outputs)
 {
-    return (group_end(o, r, slot) - slot) * tiles_of_map(y);
-}
-
-/* Which block a tile belongs to follows from sizes alone; engine/winograd.py knows them too. */
-static int tiles_of_block(ptrdiff_t planes)
-{
-    const ptrdiff_t fitting = WINOGRAD_FLOATS / (POINTS * LANES * (planes + WINOGRAD_PANEL));
-    const ptrdiff_t most = smaller(fitting, WINOGRAD_MOST_TILES);
-    return (int)(most < WINOGRAD_FEWEST_TILES ? WINOGRAD_FEWEST_TILES : most);
+    return tiles_along(y->height, outputs) * tiles_along(y->width, outputs);
 }
 
 void NAMED(next_block)(
-    tile_block *b, const map *y, ptrdiff_t slot, ptrdiff_t first, ptrdiff_t all, ptrdiff_t planes)
+    tile_block *b, const map *y, int outputs, ptrdiff_t slot, ptrdiff_t first, ptrdiff_t end, int most)
 {
-    const ptrdiff_t across = tiles_along(y->width), tiles = tiles_of_map(y);
-    b->count = next_part(all - first, tiles_of_block(planes));
+    const ptrdiff_t across = tiles_along(y->width, outputs), tiles = NAMED(tiles_of_map)(y, outputs);
+    b->count = next_part(end - first, most);
     for (ptrdiff_t i = 0; i < b->count; i++) {
         const ptrdiff_t at = (first + i) % tiles;
         tile *t = b->tiles + i;
         t->slot = slot + (first + i) / tiles;
-        t->h = at / across * OUTPUTS;
-        t->w = at % across * OUTPUTS;
-        t->rows = (int)smaller(OUTPUTS, y->height - t->h);
-        t->columns = (int)smaller(OUTPUTS, y->width - t->w);
+        t->h = at / across * outputs;
+        t->w = at % across * outputs;
+        t->rows = (int)smaller(outputs, y->height - t->h);
+        t->columns = (int)smaller(outputs, y->width - t->w);
     }
 }
 
 INLINE int whole(const tile *t) { return t->rows == OUTPUTS && t->columns == OUTPUTS; }
-
-/* The plane of map m that tile t belongs to; `before`, if the tile before t is in the same slot. */
-INLINE float *plane_of(
-    const tile_block *b, const tile *t, const map *m, ptrdiff_t plane, const float *before)
-{
-    if (t > b->tiles && t[-1].slot == t->slot)
-        return (float *)before;
-    return at_map(b->run, t->slot, m) + plane * m->plane;
-}
 
 /* --- 2. to the points ------------------------------------------------------------------------------ */
 
