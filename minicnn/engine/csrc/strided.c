@@ -111,19 +111,14 @@ static void convolve_pairs(const op *o, const pair_block *b, range panels, float
     }
 }
 
-/* Parts share the tiles and, of each of these shares, `output_parts` the panels. */
 void NAMED(strided_conv_forward)(const op *o, const run *r, ptrdiff_t item)
 {
-    const ptrdiff_t slot = item / o->parts, across = o->output_parts;
-    const ptrdiff_t part = item % o->parts / across, parts = o->parts / across;
-    const ptrdiff_t panel = item % across, panels = panels_of(o->outputs);
-    const ptrdiff_t tiles = NAMED(tiles_of_map)(&o->y, PAIR), end = (part + 1) * tiles / parts;
     const ptrdiff_t floats = (PRODUCTS * vectors_for(o->inputs) + PAIR_SUMS * PANEL) * LANES;
+    const tiles_part part = part_of(o, item, NAMED(tiles_of_map)(&o->y, PAIR));
     pair_block b = {.of.run = r};
-    for (ptrdiff_t first = part * tiles / parts; first < end; first += b.of.count) {
-        NAMED(next_pairs)(&b, &o->y, slot, first, end, floats);
-        convolve_pairs(o, &b, (range){panel * panels / across, (panel + 1) * panels / across},
-                       r->scratch);
+    for (ptrdiff_t first = part.tiles.first; first < part.tiles.end; first += b.of.count) {
+        NAMED(next_pairs)(&b, &o->y, item / o->parts, first, part.tiles.end, floats);
+        convolve_pairs(o, &b, part.panels, r->scratch);
     }
 }
 

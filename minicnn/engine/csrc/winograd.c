@@ -90,7 +90,7 @@ typedef struct {
 
 /* `panels` of the outputs of a block of tiles. */
 static void convolve_block(
-    const convolution *s, const tile_block *b, share panels, float *scratch)
+    const convolution *s, const tile_block *b, range panels, float *scratch)
 {
     const ptrdiff_t planes = vectors_for(s->inputs);
     const ptrdiff_t vectors = smaller(vectors_for(s->outputs), panels.end * PANEL);
@@ -113,10 +113,15 @@ static void convolve_block(
     }
 }
 
-/* Which block a tile belongs to follows from sizes alone; engine/winograd.py knows them too. */
-static int tiles_of_block(ptrdiff_t planes)
+/* What a block of tiles may take where weights pass by for it. Processors without AVX-512 have smaller
+ * second-level caches. */
+enum { FLOATS_OF_SUMS = LANES == 16 ? WINOGRAD_FLOATS : WINOGRAD_FLOATS / 4 };
+
+/* Which block a tile belongs to follows from sizes alone; engine/winograd.py knows them too, and takes
+ * those of gradients, which are not smaller: each block ends with the way back to the weight. */
+static int tiles_of_block(ptrdiff_t planes, ptrdiff_t floats)
 {
-    const ptrdiff_t fitting = WINOGRAD_FLOATS / (POINTS * LANES * (planes + WINOGRAD_PANEL));
+    const ptrdiff_t fitting = floats / (POINTS * LANES * (planes + WINOGRAD_PANEL));
     const ptrdiff_t most = smaller(fitting, WINOGRAD_MOST_TILES);
     return (int)(most < WINOGRAD_FEWEST_TILES ? WINOGRAD_FEWEST_TILES : most);
 }
@@ -127,27 +132,16 @@ static ptrdiff_t tiles_of_call(const op *o, const run *r, const map *y, ptrdiff_
     return (group_end(o, r, slot) - slot) * NAMED(tiles_of_map)(y, OUTPUTS);
 }
 
-/* The tiles first … end - 1 of the maps from `slot` on. */
+/* Some of the tiles of the maps from `slot` on. */
 static void convolve_tiles(
-    const convolution *s, const run *r, ptrdiff_t slot, ptrdiff_t first, ptrdiff_t end,
-    share panels)
+    const convolution *s, const run *r, ptrdiff_t slot, range tiles, range panels)
 {
+    const int most = tiles_of_block(vectors_for(s->inputs), FLOATS_OF_SUMS);
     tile_block b = {.run = r};
-    for (; first < end; first += b.count) {
-        NAMED(next_block)(&b, s->y, OUTPUTS, slot, first, end, tiles_of_block(vectors_for(s->inputs)));
+    for (ptrdiff_t first = tiles.first; first < tiles.end; first += b.count) {
+        NAMED(next_block)(&b, s->y, OUTPUTS, slot, first, tiles.end, most);
         convolve_block(s, &b, panels, r->scratch);
     }
-}
-
-/* Parts share the tiles and, of each of these shares, `output_parts` the panels. */
-static void convolve_part(const convolution *s, const op *o, const run *r, ptrdiff_t item)
-{
-    const ptrdiff_t slot = item / o->parts, across = o->output_parts;
-    const ptrdiff_t part = item % o->parts / across, parts = o->parts / across;
-    const ptrdiff_t panel = item % across, panels = panels_of(s->outputs);
-    const ptrdiff_t tiles = tiles_of_call(o, r, s->y, slot);
-    convolve_tiles(s, r, slot, part * tiles / parts, (part + 1) * tiles / parts,
-                   (share){slot, panel * panels / across, (panel + 1) * panels / across});
 }
 
 void NAMED(winograd_conv_forward)(const op *o, const run *r, ptrdiff_t item)
@@ -157,7 +151,9 @@ void NAMED(winograd_conv_forward)(const op *o, const run *r, ptrdiff_t item)
         .inputs = o->inputs, .outputs = o->outputs, .u = o->packed, .bias = packed_bias(o),
         .relu = o->relu,
     };
-    convolve_part(&s, o, r, item);
+    const ptrdiff_t slot = item / o->parts;
+    const tiles_part part = part_of(o, item, tiles_of_call(o, r, s.y, slot));
+    convolve_tiles(&s, r, slot, part.tiles, part.panels);
 }
 
 /* --- 3. backward: dx -------------------------------------------------------------------------------- */
@@ -169,8 +165,8 @@ void NAMED(winograd_conv_backward_input)(const op *o, const run *r, ptrdiff_t sl
         .pad_h = 2 - o->pad_h, .pad_w = 2 - o->pad_w,
         .inputs = o->outputs, .outputs = o->inputs, .u = o->packed_back,
     };
-    convolve_tiles(&s, r, slot, 0, tiles_of_call(o, r, s.y, slot),
-                   (share){slot, 0, panels_of(s.outputs)});
+    convolve_tiles(&s, r, slot, (range){0, tiles_of_call(o, r, s.y, slot)},
+                   (range){0, panels_of(s.outputs)});
 }
 
 /* --- 4. backward: dweight and dbias, summed over the slots of an item ------------------------------- */
@@ -239,10 +235,10 @@ void NAMED(winograd_conv_backward_weight)(const op *o, const run *r, ptrdiff_t s
 {
     const ptrdiff_t all = tiles_of_call(o, r, &o->dy, slot), item = item_of(r, slot);
     float *dweight = r->partials + item * r->partial_stride + o->partial;
+    const int most = tiles_of_block(vectors_for(o->outputs), WINOGRAD_FLOATS);
     tile_block b = {.run = r};
     for (ptrdiff_t first = 0; first < all; first += b.count) {
-        NAMED(next_block)(
-            &b, &o->dy, OUTPUTS, slot, first, all, tiles_of_block(vectors_for(o->outputs)));
+        NAMED(next_block)(&b, &o->dy, OUTPUTS, slot, first, all, most);
         add_block_gradients(
             o, &b, r->scratch, dweight, first > 0 || slot != first_slot(r, item));
     }

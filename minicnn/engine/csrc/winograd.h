@@ -129,6 +129,20 @@ INLINE void load_taps(const taps_order *s, ptrdiff_t output, ptrdiff_t input, ve
 
 INLINE ptrdiff_t panels_of(ptrdiff_t outputs) { return (vectors_for(outputs) + PANEL - 1) / PANEL; }
 
+/* What an item of a forward pass does: parts share the tiles and, of each of these shares, `output_parts`
+ * the panels. */
+typedef struct {
+    range tiles, panels;
+} tiles_part;
+
+INLINE tiles_part part_of(const op *o, ptrdiff_t item, ptrdiff_t tiles)
+{
+    const ptrdiff_t across = o->output_parts, panels = panels_of(o->outputs);
+    const ptrdiff_t part = item % o->parts / across, parts = o->parts / across, panel = item % across;
+    return (tiles_part){{part * tiles / parts, (part + 1) * tiles / parts},
+                        {panel * panels / across, (panel + 1) * panels / across}};
+}
+
 /* --- 3. blocks of tiles: winograd_tiles.c ---------------------------------------------------------- */
 
 /* Where a tile of outputs is, and how much of it exists. */
