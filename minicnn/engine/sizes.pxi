@@ -21,8 +21,10 @@ BLOCKS |= dict.fromkeys((
     "channel_pack_forward", "channel_pack_backward", "tight_pack_backward",
     "channel_batchnorm_combine", "channel_batchnorm_gradient_combine",
     "winograd_pack_forward", "winograd_pack_backward", "winograd_sum_partials",
-    "strided_pack_forward", "strided_pack_backward",
 ), table.lanes)
+BLOCKS |= dict.fromkeys(
+    ("strided_pack_forward", "strided_pack_backward"), WINOGRAD_PANEL * table.lanes
+)
 CONV_OUTPUTS = MOST_OUTPUTS  # whose gradients conv_backward sums at a time
 SAMPLE_SHARES = ROWS_SHARES  # of rows_forward, where all outputs are one item
 TIGHT = {"rows": TIGHT_ROWS, "floats": TIGHT_FLOATS}  # what tight_* take at most

@@ -28,30 +28,44 @@ INLINE ptrdiff_t weights_at(int product, int s, ptrdiff_t channels, int vectors)
     return product * channels * vectors * LANES + s * 16;
 }
 
-/* u of one vector of outputs and all inputs. */
-static void pack_products(const taps_order *s, ptrdiff_t vector, float *packed)
+/* u of one input and one vector of outputs, in a panel of `width`. */
+INLINE void taps_to_products(const vec g[3][3], ptrdiff_t inputs, int width, float *u)
 {
-    const ptrdiff_t panel = vector / PANEL, vectors = vectors_for(s->outputs);
-    const int width = (int)smaller(PANEL, vectors - panel * PANEL);
-    float *u = packed + panel * floats_of_panel(s->inputs) + vector % PANEL * LANES;
-    for (ptrdiff_t c = 0; c < s->inputs; c++, u += width * LANES) {
-        vec g[3][3], half[REACH][3];
-        load_taps(s, vector * LANES, c, g);
+    vec half[REACH][3];
+    UNROLL
+    for (int j = 0; j < 3; j++) {
+        vec column[REACH];
+        weight_to_products(g[j], column);
         UNROLL
-        for (int j = 0; j < 3; j++) {
-            vec column[REACH];
-            weight_to_products(g[j], column);
-            UNROLL
-            for (int i = 0; i < REACH; i++)
-                half[i][j] = column[i];
-        }
+        for (int i = 0; i < REACH; i++)
+            half[i][j] = column[i];
+    }
+    UNROLL
+    for (int i = 0; i < REACH; i++) {
+        vec full[REACH];
+        weight_to_products(half[i], full);
         UNROLL
-        for (int i = 0; i < REACH; i++) {
-            vec full[REACH];
-            weight_to_products(half[i], full);
-            UNROLL
-            for (int j = 0; j < REACH; j++)
-                store(u + weights_at(product_at[i][j], sum_at[i][j], s->inputs, width), full[j]);
+        for (int j = 0; j < REACH; j++)
+            store(u + weights_at(product_at[i][j], sum_at[i][j], inputs, width), full[j]);
+    }
+}
+
+INLINE int vectors_of_panel(ptrdiff_t outputs, ptrdiff_t panel)
+{
+    return (int)smaller(PANEL, vectors_for(outputs) - panel * PANEL);
+}
+
+/* The vectors of a panel share cache lines, so they are written together. n[k] scales one; NULL: 1. */
+static void pack_products(taps_order s, const normalisation *n, ptrdiff_t panel, float *packed)
+{
+    const int width = vectors_of_panel(s.outputs, panel);
+    float *u = packed + panel * floats_of_panel(s.inputs);
+    for (ptrdiff_t c = 0; c < s.inputs; c++) {
+        for (int k = 0; k < width; k++, u += LANES) {
+            vec g[3][3];
+            s.scale = n ? n[k].scale : NULL;
+            load_taps(&s, (panel * PANEL + k) * LANES, c, g);
+            taps_to_products(g, s.inputs, width, u);
         }
     }
 }
@@ -62,25 +76,32 @@ INLINE float *bias_behind(const op *o)
     return o->packed + panels_of(o->outputs) * floats_of_panel(o->inputs);
 }
 
-/* An item is a vector of outputs. */
-void NAMED(strided_pack_forward)(const op *o, const run *r, ptrdiff_t item)
+/* An item is a panel of outputs. */
+void NAMED(strided_pack_forward)(const op *o, const run *r, ptrdiff_t panel)
 {
+    const int width = vectors_of_panel(o->outputs, panel);
+    const taps_order s = {o->weight, o->outputs, o->inputs, o->inputs * 9, 9, 0, NULL};
+    normalisation n[PANEL];
+    int same = 1;
     (void)r;
-    if (packed_already(o, item))
+    for (int k = 0; k < width; k++)
+        same &= packed_already(o, panel * PANEL + k);
+    if (same)
         return;
-    const normalisation n = normalisation_of(o, item * LANES);
-    const taps_order s = {
-        o->weight, o->outputs, o->inputs, o->inputs * 9, 9, 0, o->gamma ? n.scale : NULL};
-    pack_products(&s, item, o->packed);
-    store(bias_behind(o) + item * LANES, load(n.shift));
+    for (int k = 0; k < width; k++) {
+        const ptrdiff_t first = (panel * PANEL + k) * LANES;
+        n[k] = normalisation_of(o, first);
+        store(bias_behind(o) + first, load(n[k].shift));
+    }
+    pack_products(s, o->gamma ? n : NULL, panel, o->packed);
 }
 
-/* An item is a vector of inputs. */
-void NAMED(strided_pack_backward)(const op *o, const run *r, ptrdiff_t item)
+/* An item is a panel of inputs. */
+void NAMED(strided_pack_backward)(const op *o, const run *r, ptrdiff_t panel)
 {
     const taps_order s = {o->weight, o->inputs, o->outputs, 9, o->inputs * 9, 0, NULL};
     (void)r;
-    pack_products(&s, item, o->packed_back);
+    pack_products(s, NULL, panel, o->packed_back);
 }
 
 /* --- 2. forward -------------------------------------------------------------------------------------- */
