@@ -187,6 +187,7 @@ INLINE void copied_tile(
         for (int i = 0; i < rows * COPIED_VECTORS; i++)
             sum[l][i / COPIED_VECTORS][i % COPIED_VECTORS] = load(sums + l * next_output + i * LANES);
     }
+    _Pragma("GCC unroll 4")
     for (ptrdiff_t w = 0; w < windows * LANES; w += LANES) {
         UNROLL
         for (int l = 0; l < OUTPUTS_AT_ONCE; l++) {

@@ -60,6 +60,7 @@ INLINE void point_gradient_tile(
         for (int k = 0; k < vectors; k++)
             sum[c][k] = splat(0.0f);
     }
+    _Pragma("GCC unroll 4")
     for (ptrdiff_t t = 0; t < tiles * LANES; t += LANES) {
         vec gradient[PANEL];
         UNROLL
