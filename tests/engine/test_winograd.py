@@ -90,6 +90,19 @@ def test_results_are_the_same_bits_for_any_number_of_threads(
             assert_same_bits(again[name], gradients[name])
 
 
+@pytest.mark.parametrize(("stride", "inputs", "outputs", "image", "padding", "batch"), ALL_CASES)
+def test_relu_behind_it_sees_every_output(stride, inputs, outputs, image, padding, batch):
+    results = []
+    for more in ((), (mc.ReLU(),)):
+        layer = mc.Conv2d(inputs, outputs, 3, stride=stride, padding=padding)
+        model = mc.Sequential(mc.Conv2d(3, inputs, 1), layer, *more, mc.AvgPool2d(1), seed=batch)
+        x, dy = data_for(model, (3, *image), batch)
+        assert uses_winograd(model, x.shape[1:])[1]
+        results.append(run(model, x, dy)[0])
+    assert (results[0] < 0).any()
+    np.testing.assert_array_equal(results[1], np.maximum(results[0], 0))
+
+
 def test_prediction_for_a_sample_does_not_depend_on_the_others():
     model = mc.Sequential(mc.Conv2d(16, 32, 3, padding=1), seed=2).build((16, 8, 8)).eval()
     assert uses_winograd(model, (16, 8, 8), training=False) == [True]

@@ -4,17 +4,17 @@
  *
  * At the products and sums (strided.h), where PANEL vectors of outputs are computed at a time:
  *
- *     u  [K / LANES / PANEL][PRODUCTS][C][PANEL][LANES]      the weight; for dx, C and K change places
- *     v  [PRODUCTS][C / LANES][tiles][LANES]                 windows of x
- *     m  [PAIR_SUMS][PANEL][tiles][LANES]                         outputs; for dx [PRODUCTS]…, its values
- *     w  [PAIR_SUMS][K / LANES][tiles][LANES]                     gradients of outputs
+ *     u  [K / LANES / PANEL][PRODUCTS][C][PANEL][LANES]    the weight; for dx, C and K change places
+ *     v  [PRODUCTS][C / LANES][tiles][LANES]               windows of x
+ *     m  [PAIR_SUMS][PANEL][tiles][LANES]                  outputs; for dx [PRODUCTS]…, its values
+ *     w  [PAIR_SUMS][K / LANES][tiles][LANES]              gradients of outputs
  *
  * Tiles are cut into blocks that stay in the cache.
  */
 #include "channel_conv.h"
 #include "strided.h"
 
-/* --- 1. the weight at the products: once a step ------------------------------------------------------ */
+/* --- 1. the weight at the products: once a step ---------------------------------------------------- */
 
 /* The products of a sum lie one after the other; sums are spread over the sets of the cache. */
 INLINE ptrdiff_t floats_of_panel(ptrdiff_t channels)
@@ -104,13 +104,14 @@ void NAMED(strided_pack_backward)(const op *o, const run *r, ptrdiff_t panel)
     pack_products(s, NULL, panel, o->packed_back);
 }
 
-/* --- 2. forward -------------------------------------------------------------------------------------- */
+/* --- 2. forward ------------------------------------------------------------------------------------ */
 
 /* Some panels of the outputs of a block of tiles. */
 static void convolve_pairs(const op *o, const pair_block *b, range panels, float *scratch)
 {
     const ptrdiff_t planes = vectors_for(o->inputs), vectors = vectors_for(o->outputs);
-    const ptrdiff_t plane = spread(b->of.count * LANES), v_step = planes * plane, m_step = PANEL * plane;
+    const ptrdiff_t plane = spread(b->of.count * LANES);
+    const ptrdiff_t v_step = planes * plane, m_step = PANEL * plane;
     float *v = scratch, *m = v + PRODUCTS * v_step;
     for (ptrdiff_t p = 0; p < planes; p++)
         NAMED(windows_to_products)(b, o, p, v + p * plane, v_step);
@@ -127,8 +128,8 @@ static void convolve_pairs(const op *o, const pair_block *b, range panels, float
                 places.end - places.first, width);
         }
         for (int i = 0; i < width; i++)
-            NAMED(sums_to_outputs)(b, o, m + i * plane, m_step, load(bias_behind(o) + (k + i) * LANES),
-                                   k + i);
+            NAMED(sums_to_outputs)(
+                b, o, m + i * plane, m_step, load(bias_behind(o) + (k + i) * LANES), k + i);
     }
 }
 
@@ -143,7 +144,7 @@ void NAMED(strided_conv_forward)(const op *o, const run *r, ptrdiff_t item)
     }
 }
 
-/* --- 3. backward: dx --------------------------------------------------------------------------------- */
+/* --- 3. backward: dx ------------------------------------------------------------------------------- */
 
 /* What no window reaches has no gradient. */
 static void clear_unreached(const op *o, const run *r, ptrdiff_t slot)
@@ -163,7 +164,8 @@ static void clear_unreached(const op *o, const run *r, ptrdiff_t slot)
 static void convolve_pairs_back(const op *o, const pair_block *b, float *scratch)
 {
     const ptrdiff_t planes = vectors_for(o->outputs), vectors = vectors_for(o->inputs);
-    const ptrdiff_t plane = spread(b->of.count * LANES), w_step = planes * plane, m_step = PANEL * plane;
+    const ptrdiff_t plane = spread(b->of.count * LANES);
+    const ptrdiff_t w_step = planes * plane, m_step = PANEL * plane;
     float *w = scratch, *m = w + PAIR_SUMS * w_step;
     for (ptrdiff_t p = 0; p < planes; p++)
         NAMED(gradients_to_sums)(b, o, p, w + p * plane, w_step);
@@ -195,10 +197,11 @@ void NAMED(strided_conv_backward_input)(const op *o, const run *r, ptrdiff_t slo
     }
 }
 
-/* --- 4. backward: dweight and dbias ------------------------------------------------------------------ */
+/* --- 4. backward: dweight and dbias ---------------------------------------------------------------- */
 
 /* One input's weights to one vector of outputs, `step` floats apart, from their products. */
-INLINE void products_to_taps(const float *du, ptrdiff_t du_step, float *dweight, ptrdiff_t step, int add)
+INLINE void products_to_taps(
+    const float *du, ptrdiff_t du_step, float *dweight, ptrdiff_t step, int add)
 {
     vec half[3][REACH];
     UNROLL
