@@ -57,9 +57,8 @@ class Method(NamedTuple):
     def group(self, height: int, width: int) -> int:
         """Slots that a call should take: a power of two, so that calls of several kinds fit."""
         slots = 1
-        while self is DENSE and slots < MOST_SLOTS:
-            if slots * self.tiles(height, width) >= ENOUGH_TILES:
-                break
+        most = MOST_SLOTS if self is DENSE else 1
+        while slots < most and slots * self.tiles(height, width) < ENOUGH_TILES:
             slots *= 2
         return slots
 

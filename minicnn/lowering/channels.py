@@ -90,7 +90,7 @@ def border_of_x(node: Node) -> Border:
 
 
 def border_of_dy(node: Node) -> Border:
-    if node.kind != "conv":
+    if node.kind != "conv" or node.op.winograd is winograd.STRIDED:
         return NO_BORDER
     above, below, left, right = geometry.gradient_border(convolution(node))
     return above, below, left, right + pixels_a_vector(node) - 1
