@@ -37,9 +37,9 @@ def engine_enabled() -> bool:
 def set_winograd(enabled: bool) -> None:
     """Whether the engine may use Winograd's method for 3×3 convolutions of many channels.
 
-    At stride 1 it takes half the time and rounds twice as much, at stride 2 it takes four fifths
-    of the time and rounds as direct sums do (docs/numerics.md). The environment variable
-    MINICNN_WINOGRAD=0 turns it off from the start.
+    At stride 1 it takes half the time and rounds twice as much. At stride 2 it takes seven to nine
+    tenths of the time; outputs round as direct sums do, weight gradients up to twice as much
+    (docs/numerics.md). The environment variable MINICNN_WINOGRAD=0 turns it off from the start.
 
     Parameters
     ----------
