@@ -91,8 +91,12 @@ class BuildKernels(build_ext):
             extension.extra_link_args += link_args
             if extension.name == ENGINE:
                 extension.extra_link_args += ["-pthread"] if unix else []
-                extension.extra_objects = self.engine_objects()
         super().build_extensions()
+
+    def build_extension(self, extension):
+        if extension.name == ENGINE:
+            extension.extra_objects = self.engine_objects()
+        super().build_extension(extension)
 
     def engine_objects(self) -> list[str]:
         """csrc/all.c compiled for each instruction set, every time with other flags.
@@ -186,7 +190,8 @@ def other_extensions() -> list[Extension]:
 
 setup(
     ext_modules=cythonize(
-        [*kernel_extensions(), engine_extension(), *other_extensions()],
+        # The engine takes the longest, so it comes first.
+        [engine_extension(), *kernel_extensions(), *other_extensions()],
         compiler_directives=DIRECTIVES,
     ),
     cmdclass={"build_ext": BuildKernels},
