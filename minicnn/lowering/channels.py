@@ -75,7 +75,7 @@ def place_input(node: Node, memory: Memory) -> Operation:
         if not any(border):
             node.x.map.buffer.where = INPUT
         return Operation(x=node.x.map, planar=True)
-    if height * width == 1:
+    if height * width == 1 and node.kind != "conv":  # whose x is made again, and has a border
         node.x.map = memory.map(floats(node.x.shape))
         row = Map(node.x.map.buffer, 0, 1, 1, channels, channels, channels)
         if node.kind == "linear":

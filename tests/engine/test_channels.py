@@ -73,6 +73,16 @@ def test_pool_of_any_height_behind_a_first_convolution_is_right(pool):
     check(model, (2, 11, 12))
 
 
+@pytest.mark.parametrize("channels", (3, 16, 35))
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 2), (5, 1, 3)]
+)
+def test_convolutions_of_a_single_pixel_are_right(channels, kernel, stride, padding):
+    conv = mc.Conv2d(channels, 18, kernel, stride, padding)
+    model = mc.Sequential(conv, mc.ReLU(), mc.Conv2d(18, 9, 1), mc.Linear(None, 4), seed=3)
+    check(model, (channels, 1, 1))
+
+
 @pytest.mark.parametrize("width", (4, 6, 9, 16, 19, 35))
 @pytest.mark.parametrize(("inputs", "stride", "relu"), [(1, 1, True), (3, 2, True), (2, 3, False),
                                                         (1, 2, True), (17, 1, True)])  # fmt: skip

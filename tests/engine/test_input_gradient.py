@@ -17,6 +17,9 @@ FIRST = {
     "conv of many channels": (lambda: mc.Conv2d(18, 33, 3, 2, 1), (18, 9, 8)),
     "winograd conv": (lambda: mc.Conv2d(16, 16, 3, padding=1), (16, 16, 16)),
     "conv at stride 2": (lambda: mc.Conv2d(18, 33, 3, 2, 1), (18, 15, 12)),
+    "conv of one pixel": (lambda: mc.Conv2d(18, 33, 1), (18, 1, 1)),
+    "conv of one pixel and a border": (lambda: mc.Conv2d(18, 33, 3, padding=2), (18, 1, 1)),
+    "conv of one pixel at stride 2": (lambda: mc.Conv2d(18, 33, 3, 2, 2), (18, 1, 1)),
     "conv with groups": (lambda: mc.Conv2d(4, 8, 3, groups=2), (4, 8, 8)),
     "conv and pool": (
         lambda: mc.Sequential(mc.Conv2d(3, 8, 3, padding=1), mc.ReLU(), mc.MaxPool2d(2)), (3, 8, 8),
